@@ -1,0 +1,66 @@
+"""Train image models in PyTorch from a folder of pictures, and never lose a step.
+
+Names are imported when they are first used, so that `import holdfast` costs nothing and loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdfast.checkpoints import Checkpoint, CheckpointStore, Retention
+    from holdfast.config import Config
+    from holdfast.data import ArrayPictures, Batch, ImageFolder, Loader
+    from holdfast.errors import HoldfastError
+    from holdfast.models import build_model
+    from holdfast.run import train
+    from holdfast.serve import Predictor
+    from holdfast.stateful import Stateful
+    from holdfast.training import StepResult, TrainState, evaluate, train_steps
+
+_HOMES = {
+    "ArrayPictures": "data",
+    "Batch": "data",
+    "Checkpoint": "checkpoints",
+    "CheckpointStore": "checkpoints",
+    "Config": "config",
+    "HoldfastError": "errors",
+    "ImageFolder": "data",
+    "Loader": "data",
+    "Predictor": "serve",
+    "Retention": "checkpoints",
+    "Stateful": "stateful",
+    "StepResult": "training",
+    "TrainState": "training",
+    "build_model": "models",
+    "evaluate": "training",
+    "train": "run",
+    "train_steps": "training",
+}
+
+__all__ = [
+    "ArrayPictures",
+    "Batch",
+    "Checkpoint",
+    "CheckpointStore",
+    "Config",
+    "HoldfastError",
+    "ImageFolder",
+    "Loader",
+    "Predictor",
+    "Retention",
+    "Stateful",
+    "StepResult",
+    "TrainState",
+    "build_model",
+    "evaluate",
+    "train",
+    "train_steps",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"holdfast.{_HOMES[name]}"), name)

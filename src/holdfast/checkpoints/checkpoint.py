@@ -1,0 +1,163 @@
+"""One published checkpoint, opened for reading. Every byte that is used is checked against its digest first."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from holdfast.checkpoints.digest import digest_of
+from holdfast.checkpoints.flatten import unflatten
+from holdfast.checkpoints.manifest import Manifest, read_manifest
+from holdfast.checkpoints.named_state import Parts, load_into
+from holdfast.checkpoints.tensors import TensorFile
+from holdfast.errors import CheckpointCorrupt, CheckpointMismatch
+
+STATE_FILE = "state.json"
+EVALUATION_FILE = "evaluation.json"
+
+
+class Checkpoint:
+    """A checkpoint directory.
+
+    Args:
+        path: the directory, `step-00001200`.
+
+    Raises:
+        CheckpointCorrupt: its manifest is missing or damaged.
+        CheckpointError: it was written by a newer Holdfast.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.manifest: Manifest = read_manifest(self.path)
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({str(self.path)!r}, step={self.step})"
+
+    @property
+    def step(self) -> int:
+        """Optimizer updates made when it was saved."""
+        return self.manifest.step
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the saver added: epoch, classes, preprocessing, architecture …."""
+        return self.manifest.metadata
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The metrics saved with it, and those measured since. Raises CheckpointCorrupt if these are damaged."""
+        return {**self.manifest.metrics, **read_evaluation(self.path / EVALUATION_FILE)}
+
+    def verify(self) -> None:
+        """Reads every file and compares every digest.
+
+        Raises:
+            CheckpointCorrupt: naming every file that is missing, cut or changed, and the tensors it hit.
+        """
+        problems = [problem for name in self.manifest.files if (problem := self._file_problem(name))]
+        try:
+            read_evaluation(self.path / EVALUATION_FILE)
+        except CheckpointCorrupt as error:
+            problems.append(str(error))
+        if problems:
+            raise CheckpointCorrupt(f"{self.path}: " + "; ".join(problems))
+
+    def read(self, part: str) -> Any:
+        """Returns the state of one part as it was handed out, tensors on the CPU, mapped from the file.
+
+        Raises:
+            CheckpointMismatch: there is no such part.
+            CheckpointCorrupt: the bytes are not those that were saved.
+        """
+        return unflatten(self.skeletons[self._known(part)], self.tensors(part))
+
+    def tensors(self, part: str = "model") -> dict[str, Tensor]:
+        """Returns the part's tensors by name, tied ones under all their names. Raises as `read` does."""
+        entry = self.manifest.parts[self._known(part)]
+        if entry.file is None:
+            return {}
+        if problem := self._file_problem(entry.file):
+            raise CheckpointCorrupt(f"{self.path}: {problem}")
+        file = TensorFile(self.path / entry.file)
+        tensors = {name: file.tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+        return tensors | {alias: tensors[name] for alias, name in entry.aliases.items()}
+
+    def restore(self, parts: Parts) -> None:
+        """Loads each of `parts` from what was saved under its name; parts saved and not asked for are left alone.
+
+        Raises:
+            CheckpointCorrupt, CheckpointMismatch: nothing has been changed then.
+        """
+        saved = {part: self.read(part) for part in parts if part in self.manifest.parts}
+        load_into(parts, saved, str(self.path))
+
+    def _known(self, part: str) -> str:
+        if part not in self.manifest.parts:
+            raise CheckpointMismatch(f"{self.path} has no part {part!r}; it holds {', '.join(self.manifest.parts)}.")
+        return part
+
+    @cached_property
+    def skeletons(self) -> dict[str, Any]:
+        """Returns the JSON skeleton of every part (`flatten.py`). Raises CheckpointCorrupt if they are damaged."""
+        if problem := self._file_problem(STATE_FILE):
+            raise CheckpointCorrupt(f"{self.path}: {problem}")
+        skeletons: dict[str, Any] = json.loads((self.path / STATE_FILE).read_bytes())
+        return skeletons
+
+    def _file_problem(self, name: str) -> str | None:
+        """Returns what is wrong with one file of the manifest, or None."""
+        path, expected = self.path / name, self.manifest.files[name]
+        try:
+            size = path.stat().st_size
+            if size != expected.num_bytes:
+                return f"{name} is {size:,} bytes, the manifest says {expected.num_bytes:,}"
+            if name.endswith(".safetensors"):
+                return self._tensor_file_problem(name)
+            return None if digest_of(path.read_bytes()) == expected.digest else f"{name} does not match its digest"
+        except FileNotFoundError:
+            return f"{name} is missing"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror or error})"
+
+    def _tensor_file_problem(self, name: str) -> str | None:
+        try:
+            file = TensorFile(self.path / name)
+        except CheckpointCorrupt as error:
+            return str(error)
+        if digest_of(file.data()) == self.manifest.files[name].digest:
+            return None
+        entries = next(part.tensors for part in self.manifest.parts.values() if part.file == name)
+        hit = [
+            n for n, entry in entries.items() if n not in file.entries or digest_of(file.tensor_data(n)) != entry.digest
+        ]
+        damaged = (", ".join(hit[:3]) or "its header") + (" …" if len(hit) > 3 else "")
+        return f"{name} does not match its digest (damaged: {damaged})"
+
+
+def format_evaluation(metrics: dict[str, float]) -> bytes:
+    """Returns the contents of an evaluation file: metrics and their digest."""
+    text = json.dumps(metrics, sort_keys=True)
+    return (json.dumps({"metrics": metrics, "digest": digest_of(text.encode())}, sort_keys=True) + "\n").encode()
+
+
+def read_evaluation(path: Path) -> dict[str, float]:
+    """Returns the metrics of an evaluation file; none when there is no such file.
+
+    Raises:
+        CheckpointCorrupt: it is damaged.
+    """
+    try:
+        data = path.read_bytes()
+        metrics: dict[str, float] = json.loads(data)["metrics"]
+        if format_evaluation(metrics) != data:
+            raise ValueError("its bytes do not match its digest")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointCorrupt(f"{path.name} is damaged ({error})") from error
+    return metrics

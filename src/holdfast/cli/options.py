@@ -1,0 +1,53 @@
+"""Options that several commands share, and the flags of `train`, made from the settings' own declarations."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from holdfast.config import FIELDS, Config
+
+Command = Callable[..., Any]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="data as JSON on stdout, talk on stderr")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="say only what went wrong")
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps")
+
+
+def traceback_option(command: Command) -> Command:
+    """Adds --traceback, which `app.main` looks for among the arguments."""
+    return click.option("--traceback", is_flag=True, expose_value=False, help="show where an error arose")(command)
+
+
+def setting_options(command: Command) -> Command:
+    """Adds a flag for every setting that has one, in the order of their declaration; values reach `flags` by name."""
+    hints = typing.get_type_hints(Config)
+    for name, field in reversed(FIELDS.items()):
+        flags = field.metadata["flags"]
+        if not flags or name == "data":
+            continue
+        text = field.metadata["help"]
+        if field.metadata["choices"]:
+            text += f" ({', '.join(field.metadata['choices'])})"
+        if isinstance(field.default, (int, float, str)) and not isinstance(field.default, bool):
+            text += f"  [{field.default}]"
+        if hints[name] is bool:
+            option = click.option(*flags, name, default=None, help=text)
+        else:
+            option = click.option(*flags, name, default=None, metavar=_metavar(hints[name]), help=text)
+        command = option(command)
+    return command
+
+
+def print_json(value: Any) -> None:
+    """Prints JSON on stdout."""
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _metavar(hint: Any) -> str:
+    kinds = {int: "N", float: "X"}
+    return next((text for kind, text in kinds.items() if hint in (kind, kind | None)), "TEXT")

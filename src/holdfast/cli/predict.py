@@ -1,0 +1,65 @@
+"""`holdfast predict`."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import click
+
+from holdfast.cli.options import device_option, json_option, print_json, traceback_option
+from holdfast.errors import ConfigError
+
+
+@click.command("predict")
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True)
+@click.option("--top-k", "-k", default=5, show_default=True, type=click.IntRange(min=1), help="classes to name")
+@click.option(
+    "--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="write one row a picture to this file"
+)
+@device_option
+@json_option
+@traceback_option
+def command(model: str, images: tuple[str, ...], top_k: int, csv_file: Path | None, device: str, as_json: bool) -> int:
+    """Class names and probabilities for IMAGES: files, folders (at any depth) and globs.
+
+    MODEL is a run (runs/x, runs/x@last, runs/x@1200), a checkpoint directory or a file. A picture that cannot be read
+    is named with its error; the others are done, and the exit code is 1.
+    """
+    from holdfast.serve import Predictor, Unreadable
+    from holdfast.serve.predictor import find_images
+
+    paths = find_images(images)
+    predictor = Predictor(model, device)
+    results = []
+    for result in predictor.predict(paths, top_k):
+        results.append(result)
+        if as_json:
+            continue
+        if isinstance(result, Unreadable):
+            click.echo(result.error, err=True)
+        else:
+            tops = "  ".join(f"{name} {p:.1%}" for name, p in result.top)
+            click.echo(f"{result.path}  {tops}")
+    if csv_file is not None:
+        try:
+            with csv_file.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(["path", "class", "index", "probability", "error"])
+                for r in results:
+                    row = (
+                        [r.path, "", "", "", r.error]
+                        if isinstance(r, Unreadable)
+                        else [r.path, r.class_name, r.index, r.probability, ""]
+                    )
+                    writer.writerow(row)
+        except OSError as error:
+            raise ConfigError(f"Writing {csv_file}: {error.strerror}.") from error
+    if as_json:
+        print_json([r.to_json() for r in results])
+    unreadable = sum(isinstance(r, Unreadable) for r in results)
+    if unreadable:
+        print(f"{unreadable} of {len(results)} pictures could not be read", file=sys.stderr)
+    return 1 if unreadable else 0

@@ -1,0 +1,85 @@
+"""`holdfast show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from holdfast.cli.options import json_option, print_json, traceback_option
+from holdfast.errors import ConfigError
+
+
+@click.command("show")
+@click.argument("data")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="grid.png",
+    show_default=True,
+    help="the PNG to write",
+)
+@click.option("--num", "-n", default=32, show_default=True, type=click.IntRange(1, 400), help="how many pictures")
+@click.option("--set", "set_name", type=click.Choice(["train", "val", "test"]), help="from this set only")
+@click.option("--augment", "--aug", help="show them as training would see them: shift, shift+flip, crop+flip, …")
+@click.option(
+    "--img-size",
+    "--imgsz",
+    default=224,
+    show_default=True,
+    type=click.IntRange(8, 1024),
+    help="size for --augment, pixels",
+)
+@click.option("--seed", default=0, show_default=True, help="which pictures")
+@click.option("--open", "open_it", is_flag=True, help="open it in a window")
+@click.option("--image-dir", help="what file names in a CSV are relative to")
+@json_option
+@traceback_option
+def command(
+    data: str,
+    out: Path,
+    num: int,
+    set_name: str | None,
+    augment: str | None,
+    img_size: int,
+    seed: int,
+    open_it: bool,
+    image_dir: str | None,
+    as_json: bool,
+) -> int:
+    """Write a labelled grid of pictures of DATA as a PNG, and say the shapes of a first batch."""
+    from holdfast.data import open_data
+    from holdfast.data.look import look_at
+
+    collection = open_data(data, image_dir=image_dir)
+    look = look_at(collection, num=num, set_name=set_name, augment=augment, img_size=img_size, seed=seed)
+    try:
+        look.grid.save(out)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Writing {out}: {error}.") from error
+    if as_json:
+        print_json(
+            {
+                "file": str(out),
+                "pictures": look.num_pictures,
+                "classes": collection.pictures.classes,
+                "batch_shape": look.batch_shape,
+            }
+        )
+    else:
+        click.echo(
+            f"{look.num_pictures:,} pictures, {len(collection.pictures.classes)} classes: "
+            f"{', '.join(collection.pictures.classes[:20])}"
+        )
+        for notice in collection.notices:
+            click.echo(f"note: {notice}")
+        click.echo(
+            f"first batch: inputs {look.batch_shape}, targets [{look.batch_shape[0]}]"
+            if look.batch_shape
+            else f"first picture: {look.first_shape}"
+        )
+        click.echo(f"wrote {out}")
+    if open_it:
+        click.launch(str(out))
+    return 0

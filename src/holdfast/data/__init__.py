@@ -1,0 +1,28 @@
+"""From files on disk to batches, in an order that is a pure function of (seed, epoch)."""
+
+from holdfast.data.arrays import ArrayPictures
+from holdfast.data.csv_table import read_csv
+from holdfast.data.decode import decode_image
+from holdfast.data.folder import ImageFolder, read_folder
+from holdfast.data.idx import read_idx_folder
+from holdfast.data.loader import Loader
+from holdfast.data.order import epoch_order
+from holdfast.data.sample import Batch, Collection, Pictures
+from holdfast.data.sources import open_data
+from holdfast.data.split import complete_sets
+
+__all__ = [
+    "ArrayPictures",
+    "Batch",
+    "Collection",
+    "ImageFolder",
+    "Loader",
+    "Pictures",
+    "complete_sets",
+    "decode_image",
+    "epoch_order",
+    "open_data",
+    "read_csv",
+    "read_folder",
+    "read_idx_folder",
+]

@@ -1,0 +1,128 @@
+"""`split.csv`: which file is train, val or test, and what each file held when the run began.
+
+A later command reads the sets from here, so they never change under a run; and when the data did change, this table
+says what: files gone, new, relabelled, or with other contents.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from holdfast.data.check import CheckedFile
+from holdfast.data.files import FilePictures
+from holdfast.data.sample import Indices, Pictures, SetName
+from holdfast.errors import DataError, first_of
+
+_HEADER = ("path", "label", "set", "bytes", "digest")
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One picture: its path below DATA, class name, set, size in bytes, and digest of its contents."""
+
+    path: str
+    label: str
+    set_name: str
+    num_bytes: int
+    digest: str
+
+
+def make_index(
+    pictures: Pictures, sets: dict[SetName, Indices], checked: list[CheckedFile] | None = None
+) -> list[IndexRow]:
+    """Returns one row a picture, in the order of the collection; a picture in no set has the set ""."""
+    set_of = np.full(len(pictures), "", dtype=object)
+    for set_name, indices in sets.items():
+        set_of[indices] = set_name
+    return [
+        IndexRow(
+            pictures.name(i),
+            pictures.classes[pictures.labels[i]],
+            str(set_of[i]),
+            checked[i].num_bytes if checked else -1,
+            checked[i].digest if checked else "",
+        )
+        for i in range(len(pictures))
+    ]
+
+
+def format_index(rows: list[IndexRow]) -> str:
+    """Returns the table as CSV text with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEADER)
+    writer.writerows((r.path, r.label, r.set_name, r.num_bytes, r.digest) for r in rows)
+    return text.getvalue()
+
+
+def read_index(path: Path) -> list[IndexRow]:
+    """Reads what `format_index` wrote.
+
+    Raises:
+        DataError: the table is damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            if tuple(next(reader, ())) != _HEADER:
+                raise ValueError("its header is not ours")
+            return [IndexRow(r[0], r[1], r[2], int(r[3]), r[4]) for r in reader]
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise DataError(
+            f"Reading {path}: {error}. It was written when the run began and must stay as it was."
+        ) from error
+
+
+def sets_from_index(rows: list[IndexRow]) -> dict[SetName, Indices]:
+    """Returns the sets as the table divides them."""
+    names = np.array([row.set_name for row in rows], dtype=object)
+    return {s: np.flatnonzero(names == s) for s in ("train", "val", "test") if (names == s).any()}
+
+
+def compare_with_index(pictures: FilePictures, rows: list[IndexRow], since: float) -> list[str]:
+    """Returns what changed in the data since `rows` was written, one line a change; nothing means nothing did.
+
+    Args:
+        since: Unix time, seconds. Contents are compared only for files touched after it.
+    """
+    then = {row.path: row for row in rows}
+    now = {path: i for i, path in enumerate(pictures.paths)}
+    changes = [f"{path}: gone" for path in then if path not in now]
+    changes += [f"{path}: new" for path in now if path not in then]
+    for path, index in now.items():
+        row = then.get(path)
+        if row is None:
+            continue
+        label = pictures.classes[pictures.labels[index]]
+        if label != row.label:
+            changes.append(f"{path}: its class was {row.label!r} and is {label!r}")
+        elif row.num_bytes >= 0:
+            changes += _compare_contents(pictures.path(index), row, since)
+    return changes
+
+
+def _compare_contents(path: Path, row: IndexRow, since: float) -> list[str]:
+    try:
+        status = path.stat()
+        if status.st_size != row.num_bytes:
+            return [f"{row.path}: was {row.num_bytes:,} bytes and is {status.st_size:,}"]
+        if status.st_mtime >= since and xxhash.xxh3_128_hexdigest(path.read_bytes()) != row.digest:
+            return [f"{row.path}: other contents"]
+    except OSError as error:
+        return [f"{row.path}: cannot be read ({error.strerror})"]
+    return []
+
+
+def refuse_changes(source: str, changes: list[str]) -> None:
+    """Raises DataError naming the changes, if there are any."""
+    if changes:
+        raise DataError(
+            f"The data at {source} is not what this run began with ({len(changes)} changes):\n{first_of(changes)}\n"
+            "Put it back as it was, or start a new run on the new data with --fork NEW."
+        )

@@ -1,0 +1,69 @@
+"""Look at the data: a grid of labelled pictures, as they are or as training would see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from holdfast.data.grid import draw_grid, unnormalise
+from holdfast.data.loader import Loader
+from holdfast.data.order import epoch_order
+from holdfast.data.sample import Collection, SetName
+from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, train_transform
+from holdfast.errors import DataError
+
+
+@dataclass(frozen=True)
+class Look:
+    """A grid, how many pictures it was picked from, and shapes: of the first, and of a batch if augmented."""
+
+    grid: Image.Image
+    num_pictures: int
+    first_shape: list[int]
+    batch_shape: list[int] | None
+
+
+def look_at(
+    collection: Collection,
+    *,
+    num: int = 32,
+    set_name: str | None = None,
+    augment: str | None = None,
+    img_size: int = 224,
+    seed: int = 0,
+) -> Look:
+    """Draws `num` pictures, picked at random by `seed`.
+
+    Args:
+        set_name: from this set only.
+        augment: an augmentation's name: the pictures go through training's transform and are un-normalised again.
+        img_size: for `augment`, pixels.
+
+    Raises:
+        DataError: no such set, or a picture cannot be read.
+    """
+    pictures, sets = collection.pictures, collection.sets
+    if set_name is not None and set_name not in sets:
+        raise DataError(f"There is no {set_name} set; there is {', '.join(sets) or 'no division into sets'}.")
+    indices = np.arange(len(pictures)) if set_name is None else sets[_as_set(set_name)]
+    picked = indices[epoch_order(seed, 0, len(indices))[:num]]
+    captions = [pictures.classes[pictures.labels[i]] for i in picked]
+    if augment is None:
+        images = [pictures.read(int(i)) for i in picked]
+        return Look(draw_grid(images, captions), len(indices), list(images[0].shape), None)
+    channels = len(pictures.read(int(picked[0])))
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.449,), (0.226,))
+    preprocessing = Preprocessing(img_size, img_size, mean, std)
+    loader = Loader(
+        pictures, picked, batch_size=len(picked), transform=train_transform(preprocessing, augment), seed=seed
+    )
+    batch = next(iter(loader))
+    images = [unnormalise(image, preprocessing) for image in torch.unbind(batch.inputs)]
+    return Look(draw_grid(images, captions), len(indices), list(images[0].shape), list(batch.inputs.shape))
+
+
+def _as_set(name: str) -> SetName:
+    return "train" if name == "train" else "val" if name == "val" else "test"

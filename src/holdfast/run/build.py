@@ -1,0 +1,169 @@
+"""From resolved settings to live objects: model, optimizer, schedule, loaders. All of it a function of the settings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from holdfast.config import Config
+from holdfast.data import Loader
+from holdfast.data.files import FilePictures
+from holdfast.data.transforms import Preprocessing, eval_transform, train_transform
+from holdfast.distributed import current_world
+from holdfast.errors import ConfigError
+from holdfast.inference import choose_device, fixed_batch_size
+from holdfast.models.registry import Architecture
+from holdfast.models.weights import WeightsReport, load_pretrained, read_weights
+from holdfast.models.zoo import pretrained_state
+from holdfast.randomness import derive_seed, seed_generators
+from holdfast.run.prepare import PreparedData, default_workers
+from holdfast.run.recipe import DataSummary, preprocessing_for
+from holdfast.training import TrainState, build_loss, build_optimizer, build_schedule
+from holdfast.training.freeze import freeze
+from holdfast.training.schedule import Schedule
+
+
+@dataclass
+class Workbench:
+    """Everything a run works with, built and not yet restored."""
+
+    config: Config
+    data: PreparedData
+    architecture: Architecture
+    preprocessing: Preprocessing
+    state: TrainState
+    loader: Loader
+    workers: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass over the training set."""
+        return self.loader.steps_per_epoch
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.steps_per_epoch * (self.config.epochs or 0)
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns what every checkpoint carries besides the state: all that is needed to use the model elsewhere."""
+        return {
+            "architecture": self.architecture.to_json(),
+            "classes": self.data.classes,
+            "preprocessing": self.preprocessing.to_json(),
+            "precision": self.config.precision,
+        }
+
+    def eval_loader(self, set_name: str) -> Loader:
+        """Returns a loader over a set with the transform of predictions, in its own order."""
+        device = self.state.device
+        return Loader(
+            self.data.collection.pictures,
+            self.data.sets[set_name],  # type: ignore[index]
+            batch_size=fixed_batch_size(device) * (1 if device.type == "cuda" else 4),
+            transform=eval_transform(self.preprocessing),
+            seed=self.config.seed,
+            num_workers=self.workers,
+            pin_memory=device.type == "cuda",
+        )
+
+
+def set_up_torch(config: Config) -> torch.device:
+    """Chooses the device and the kind of algorithms, for this process.
+
+    Raises:
+        ConfigError: no such device, or several processes (not there yet).
+    """
+    if current_world().world_size > 1:
+        raise ConfigError("WORLD_SIZE is above 1: training with several processes is not there yet. Start one process.")
+    # cuBLAS reads this when CUDA starts; without it matrix products are not deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic
+    # Filling fresh memory with NaN on every allocation guards against code that reads it; ours and torch's do not.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return choose_device(config.device)
+
+
+def build(config: Config, data: PreparedData, summary: DataSummary, device: torch.device) -> Workbench:
+    """Builds the run's objects; the model gets its first weights from the seed. Raises ConfigError."""
+    assert config.model and config.lr and config.optimizer and config.batch_size and config.augment
+    pictures = data.collection.pictures
+    if isinstance(pictures, FilePictures):
+        pictures.channels = summary.channels
+    preprocessing = preprocessing_for(config, summary)
+    architecture = Architecture.of(
+        config.model, len(data.classes), preprocessing.channels, preprocessing.img_size, config.model_args
+    )
+    seed_generators(derive_seed("init", config.seed))
+    model = architecture.build()
+    freeze(model, config.freeze)
+    model.to(device)
+    optimizer = build_optimizer(
+        model,
+        config.optimizer,
+        config.lr,
+        weight_decay=config.weight_decay or 0.0,
+        momentum=config.momentum,
+        lr_scales=config.lr_scales,
+        **config.optimizer_args,
+    )
+    workers = default_workers(config, data.collection)
+    loader = Loader(
+        pictures,
+        data.sets["train"],
+        batch_size=min(config.batch_size, len(data.sets["train"])),
+        transform=train_transform(preprocessing, config.augment, config.train_transform),
+        seed=config.seed,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+    )
+    state = TrainState(
+        model,
+        optimizer,
+        build_loss(config.loss, config.label_smoothing),
+        schedule_of(config, loader.steps_per_epoch),
+        seed=config.seed,
+        precision=config.precision,
+    )
+    return Workbench(config, data, architecture, preprocessing, state, loader, workers)
+
+
+def schedule_of(config: Config, steps_per_epoch: int) -> Schedule:
+    """Returns the learning rate as a function of the step."""
+    assert config.lr and config.epochs
+    return build_schedule(
+        config.schedule,
+        config.lr,
+        config.epochs * steps_per_epoch,
+        warmup_steps=round((config.warmup_epochs or 0) * steps_per_epoch),
+        min_lr=config.min_lr,
+    )
+
+
+def load_first_weights(bench: Workbench) -> WeightsReport | None:
+    """Loads what --weights names into the fresh model; None when nothing was asked for. Raises HoldfastError."""
+    asked = bench.config.weights
+    if not asked:
+        return None
+    if asked == "pretrained":
+        library, _, name = bench.architecture.name.partition(":")
+        if library not in ("torchvision", "timm"):
+            raise ConfigError(
+                f"There are no published weights of {bench.architecture.name}. Give a file: --weights FILE."
+            )
+        state = pretrained_state(library, name)
+    else:
+        path = Path(asked).expanduser()
+        if not path.is_file():
+            raise ConfigError(
+                f"--weights {asked}: there is no such file. Give `pretrained`, or a .safetensors or .pth file."
+            )
+        state = read_weights(path)
+    return load_pretrained(bench.state.model, state, asked)

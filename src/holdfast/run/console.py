@@ -1,0 +1,90 @@
+"""What a person sees: a progress bar on a terminal, plain lines elsewhere. Data for programs goes elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class Console:
+    """Talk to the user.
+
+    Args:
+        quiet: only what went wrong.
+        to_stderr: leave stdout to data (`--json`).
+        plain: no bar, no colours, even on a terminal.
+    """
+
+    def __init__(self, *, quiet: bool = False, to_stderr: bool = False, plain: bool = False) -> None:
+        self.stream: TextIO = sys.stderr if to_stderr else sys.stdout
+        self.quiet = quiet
+        self.is_terminal = self.stream.isatty() and not plain
+        self._rich = RichConsole(file=self.stream, highlight=False, soft_wrap=True, no_color=not self.is_terminal)
+
+    def say(self, text: str = "", style: str | None = None) -> None:
+        """Prints one message, unbuffered; nothing when quiet."""
+        if not self.quiet:
+            self._rich.print(text, style=style if self.is_terminal else None, markup=False)
+            self.stream.flush()
+
+    def warn(self, text: str) -> None:
+        """Prints one message that is shown even when quiet."""
+        self._rich.print(text, style="yellow" if self.is_terminal else None, markup=False)
+        self.stream.flush()
+
+    def line(self, text: str) -> None:
+        """Prints a line for scripts, plain and unbuffered, quiet or not."""
+        print(text, file=self.stream, flush=True)
+
+    def progress(self, label: str, total: int, done: int = 0, unit: str = "step") -> ProgressLine:
+        """Returns a bar to use in a `with` block; where there is no terminal it shows nothing."""
+        return ProgressLine(self._rich if self.is_terminal and not self.quiet else None, label, total, done, unit)
+
+
+class ProgressLine:
+    """One bar: label, rate, time left and a text of the moment. Redraws ten times a second at most."""
+
+    def __init__(self, console: RichConsole | None, label: str, total: int, done: int, unit: str) -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._start, self._first = time.monotonic(), done
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        if console is not None:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(24),
+                TextColumn(f"{{task.completed:,.0f}}/{{task.total:,.0f}} {unit}s"),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[text]}"),
+            )
+            self._progress = Progress(*columns, console=console, transient=True)
+            self._task = self._progress.add_task(label, total=total, completed=done, rate="", text="")
+
+    def __enter__(self) -> ProgressLine:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether anybody sees it; if not, do not compute its text."""
+        return self._progress is not None
+
+    def update(self, done: int, text: str = "") -> None:
+        """Moves the bar to `done`."""
+        if self._progress is not None:
+            seconds = time.monotonic() - self._start
+            rate = f"{(done - self._first) / seconds:.1f}/s" if seconds > 0.5 else ""
+            self._progress.update(self._task, completed=done, rate=rate, text=text)

@@ -1,0 +1,98 @@
+"""The end of a run: the test set, touched once, with the best weights; every prediction; a summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from holdfast.checkpoints import CheckpointStore
+from holdfast.data.sample import SetName
+from holdfast.run.build import Workbench
+from holdfast.run.directory import RunDirectory
+from holdfast.run.session import BEST_FILE, Session
+from holdfast.training import Evaluation, evaluate
+
+SUMMARY_FILE = "summary.json"
+
+
+def finish(session: Session) -> dict[str, Any]:
+    """Evaluates the best checkpoint on val and test, writes predictions.csv and summary.json, returns the summary.
+
+    The model of the session holds the best weights afterwards.
+    """
+    bench, directory, store = session.bench, session.directory, session.store
+    best = store.best()
+    assert best is not None  # the last epoch was evaluated and saved
+    session.write_best()
+    store.open(best).restore({"model": bench.state.model})
+    names: tuple[SetName, ...] = ("val", "test")
+    evaluations = {name: _evaluate(bench, name) for name in names if name in bench.data.sets}
+    directory.write("predictions.csv", predictions_table(bench, evaluations))
+    scores: dict[str, Any] = {
+        name: {
+            "accuracy": e.accuracy,
+            "loss": e.loss,
+            "num_samples": e.num_samples,
+            "per_class": e.per_class(bench.data.classes),
+        }
+        for name, e in evaluations.items()
+    }
+    summary = {
+        "best_step": best,
+        "best_epoch": best // bench.steps_per_epoch,
+        "steps": bench.state.step,
+        "epochs": bench.config.epochs,
+        "num_train": len(bench.data.sets["train"]),
+        **scores,
+        "model_file": BEST_FILE,
+    }
+    directory.write_json(SUMMARY_FILE, summary)
+    return summary
+
+
+def is_finished(directory: RunDirectory, store: CheckpointStore, total_steps: int) -> bool:
+    """Returns whether the run has done all its steps and its end."""
+    summary = directory.read_json(SUMMARY_FILE)
+    return isinstance(summary, dict) and summary.get("steps") == total_steps and total_steps in store.steps()
+
+
+def predictions_table(bench: Workbench, evaluations: Mapping[SetName, Evaluation]) -> str:
+    """Returns CSV text: one row a picture: its set, label, prediction, and that class's probability in [0, 1]."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "set", "label", "predicted", "probability", "correct"))
+    pictures, classes = bench.data.collection.pictures, bench.data.classes
+    for set_name, evaluation in evaluations.items():
+        top = evaluation.probabilities.max(1)
+        rows = zip(
+            evaluation.indices.tolist(),
+            evaluation.targets.tolist(),
+            top.indices.tolist(),
+            top.values.tolist(),
+            strict=True,
+        )
+        for index, target, predicted, probability in rows:
+            writer.writerow(
+                (
+                    pictures.name(index),
+                    set_name,
+                    classes[target],
+                    classes[predicted],
+                    probability,
+                    int(target == predicted),
+                )
+            )
+    return text.getvalue()
+
+
+def _evaluate(bench: Workbench, set_name: str) -> Evaluation:
+    with torch.inference_mode():
+        evaluation = evaluate(
+            bench.state.model, bench.eval_loader(set_name), bench.state.loss_fn, precision=bench.state.precision
+        )
+    assert evaluation is not None
+    return evaluation

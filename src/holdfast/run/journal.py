@@ -1,0 +1,108 @@
+"""What a run writes down as it goes: the history of its epochs, results.csv, TensorBoard curves, lines for scripts.
+
+The history is part of every checkpoint. The files are only its picture: at a resume they are put back to the step that
+was resumed from, so no step ever stands in them twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from holdfast.errors import RunError
+from holdfast.run.curves import Curves
+from holdfast.run.directory import RunDirectory
+
+COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_accuracy", "lr", "seconds")
+Row = dict[str, float]
+
+
+class Journal:
+    """The running loss of the epoch and one row for each epoch that is over.
+
+    Args:
+        directory: the run's folder.
+        curves: TensorBoard's event files, or None.
+        trace: file for `step epoch index index …` lines, appended to; or None.
+    """
+
+    def __init__(self, directory: RunDirectory, curves: Curves | None = None, trace: Path | None = None) -> None:
+        self.history: list[Row] = []
+        self.first_epoch = 0  # above 0 in a fork
+        self._directory = directory
+        self._curves = curves
+        self._loss_sum: Tensor | float = 0.0
+        self._loss_count = 0
+        self._trace = None
+        if trace is not None:
+            try:
+                self._trace = trace.open("ab", buffering=0)
+            except OSError as error:
+                raise RunError(f"Opening the trace file {trace}: {error.strerror}.") from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the history and the running loss."""
+        return {
+            "history": self.history,
+            "loss_sum": float(self._loss_sum),
+            "loss_count": self._loss_count,
+            "first_epoch": self.first_epoch,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the history and the running loss back."""
+        self.history = list(state_dict["history"])
+        self.first_epoch = int(state_dict["first_epoch"])
+        self._loss_sum, self._loss_count = state_dict["loss_sum"], state_dict["loss_count"]
+
+    def note_step(self, step: int, epoch: int, loss: Tensor, lr: float | None, indices: Tensor) -> None:
+        """Takes in one step. The loss stays on its device, and is read only where a curve has a point."""
+        self._loss_sum = self._loss_sum + loss.double()
+        self._loss_count += 1
+        if self._trace is not None:
+            line = " ".join(map(str, [step, epoch, *indices.tolist()]))
+            self._trace.write(f"{line}\n".encode())
+        if self._curves is not None and self._curves.wants(step):
+            self._curves.add(step, {"train/loss": float(loss), "train/lr": lr or 0.0})
+
+    def mean_loss(self) -> float:
+        """Returns the mean loss of the epoch so far."""
+        return float(self._loss_sum) / max(self._loss_count, 1)
+
+    def end_epoch(self, row: Row) -> None:
+        """Adds the row of an epoch that is over and evaluated, and starts the next."""
+        self.history.append(row)
+        self._loss_sum, self._loss_count = 0.0, 0
+        self._write_results()
+        if self._curves is not None:
+            curves = {
+                "val/loss": row.get("val_loss"),
+                "val/accuracy": row.get("val_accuracy"),
+                "train/epoch_loss": row["train_loss"],
+            }
+            self._curves.add(int(row["step"]), {name: value for name, value in curves.items() if value is not None})
+            self._curves.flush()
+
+    def rewind(self, step: int) -> None:
+        """Puts the files back to what they were at `step`."""
+        self._write_results()
+        if self._curves is not None:
+            self._curves.rewind(step)
+
+    def close(self) -> None:
+        """Closes the files."""
+        if self._trace is not None:
+            self._trace.close()
+        if self._curves is not None:
+            self._curves.close()
+
+    def _write_results(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self.history)
+        self._directory.write("results.csv", text.getvalue())

@@ -1,0 +1,162 @@
+"""Defaults a newcomer can keep: what the user left open is chosen from the data, each choice with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from holdfast.config import Config
+from holdfast.data.files import FilePictures
+from holdfast.data.sample import Indices, Pictures, SetName
+from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from holdfast.errors import ConfigError
+
+_SMALL_SIDE = 64  # pixels: up to here pictures are digits, icons, CIFAR
+_FEW_STEPS = 1500  # a training shorter than this has not seen enough
+_LOOKED_AT = 64  # pictures whose size and colours are looked at
+_GREY_MEAN, _GREY_STD = 0.449, 0.226  # ImageNet's, averaged over its channels
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What the choices depend on: counts, the median short side in pixels, and 1 channel (all grey) or 3."""
+
+    num_train: int
+    num_classes: int
+    short_side: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting that the user left open, what was chosen, and why."""
+
+    setting: str
+    value: Any
+    reason: str
+
+
+def summarize(pictures: Pictures, sets: dict[SetName, Indices]) -> DataSummary:
+    """Looks at some training pictures, evenly picked: at headers of files, never at all their pixels."""
+    train = sets["train"]
+    picked = train[np.linspace(0, len(train) - 1, min(_LOOKED_AT, len(train))).astype(np.int64)]
+    sides: list[int] = []
+    grey = True
+    for index in picked:
+        if isinstance(pictures, FilePictures):
+            try:
+                with Image.open(pictures.path(int(index))) as image:
+                    sides.append(min(image.size))
+                    grey = grey and image.mode in ("1", "L", "LA", "I", "I;16", "F")
+            except OSError:
+                continue
+        else:
+            channels, height, width = pictures.read(int(index)).shape
+            sides.append(min(height, width))
+            grey = grey and channels == 1
+    if not sides:
+        return DataSummary(len(train), len(pictures.classes), 224, 3)
+    return DataSummary(len(train), len(pictures.classes), int(np.median(sides)), 1 if grey else 3)
+
+
+def resolve(config: Config, data: DataSummary) -> tuple[Config, list[Choice]]:
+    """Fills in what the user left open. A pure function of its arguments: the same command chooses the same.
+
+    Raises:
+        ConfigError: numbers outside their ranges.
+    """
+    choices: list[Choice] = []
+
+    def choose(setting: str, value: Any, reason: str) -> None:
+        if getattr(resolved, setting) is None:
+            choices.append(Choice(setting, value, reason))
+            object.__setattr__(resolved, setting, value)
+
+    resolved = config.replace()
+    small = data.short_side <= _SMALL_SIDE
+    colour = "grey" if data.channels == 1 else "colour"
+    size = f"{data.short_side} px, {colour}"
+    if small:
+        choose("model", "lenet" if data.channels == 1 else "cifar-net", f"pictures are small ({size})")
+    else:
+        choose("model", "resnet18", f"pictures are large ({size})")
+    ours = resolved.model in ("lenet", "cifar-net", "mlp", "dynamic")
+    if small:
+        side = max(data.short_side, 32) if data.short_side < 28 else data.short_side
+        choose(
+            "img_size",
+            side,
+            "the pictures' own size"
+            if side == data.short_side
+            else f"{data.short_side} px scaled up: convolutions need room",
+        )
+    else:
+        choose("img_size", 224, "what such models are made for")
+    few = data.num_train < 2000
+    batch = 32 if few else 128 if small else 64
+    choose("batch_size", max(1, min(batch, data.num_train)), f"{data.num_train:,} training pictures")
+    steps = max(data.num_train // (resolved.batch_size or 1), 1)
+    if resolved.weights:
+        choose("epochs", 10, "the weights are trained already")
+    elif small:
+        choose("epochs", 30 if few else int(np.clip(round(_FEW_STEPS * 4 / steps), 5, 30)), f"{steps} steps an epoch")
+    else:
+        choose("epochs", 30 if few else 20, f"{steps} steps an epoch, from scratch")
+    if ours:
+        choose("optimizer", "adamw", "steady on small networks")
+        choose("lr", 2e-3, "usual for adamw on small networks")
+    else:
+        attention = any(word in str(resolved.model) for word in ("vit", "swin", "deit", "mixer", "former", "convnext"))
+        choose(
+            "optimizer",
+            "adamw" if attention or few else "sgd",
+            "few pictures or attention" if attention or few else "usual for convolutions",
+        )
+        base = 5e-4 if resolved.optimizer != "sgd" else 0.1
+        base = base / 5 if resolved.weights else base
+        rate = base * min((resolved.batch_size or 1) / (128 if resolved.optimizer != "sgd" else 256), 1.0)
+        choose("lr", float(f"{rate:.3g}"), f"usual for {resolved.optimizer} at batch {resolved.batch_size}")
+    choose("weight_decay", 5e-4 if resolved.optimizer == "sgd" else 0.02, f"usual for {resolved.optimizer}")
+    choose("warmup_epochs", min(2.0, (resolved.epochs or 1) / 10), "a tenth of the training, two epochs at most")
+    if small and data.channels == 1:
+        choose("augment", "shift", "grey and small: often signs and digits, which a flip would change")
+    elif small:
+        choose("augment", "shift+flip", "small colour pictures")
+    else:
+        choose(
+            "augment", "crop+flip+color" if few else "crop+flip", "few large pictures" if few else "many large pictures"
+        )
+    _check_ranges(resolved)
+    return resolved, choices
+
+
+def preprocessing_for(config: Config, data: DataSummary) -> Preprocessing:
+    """Returns the preprocessing outside training that the resolved `config` means."""
+    assert config.img_size is not None
+    # Small pictures are shown whole; large ones at 8/7 of the crop, the usual 256 to 224.
+    resize = config.img_size if data.short_side <= _SMALL_SIDE else round(config.img_size * 8 / 7)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if data.channels == 3 else ((_GREY_MEAN,), (_GREY_STD,))
+    return Preprocessing(config.img_size, resize, mean, std, custom=config.eval_transform)
+
+
+def _check_ranges(config: Config) -> None:
+    """Raises ConfigError for numbers that cannot be meant."""
+    rules: list[tuple[str, bool, str]] = [
+        ("epochs", (config.epochs or 0) >= 1, "1 or more"),
+        ("batch_size", (config.batch_size or 0) >= 1, "1 or more"),
+        ("img_size", 1 <= (config.img_size or 0) <= 4096, "1 to 4096"),
+        ("lr", 0 < (config.lr or 0) < float("inf"), "above 0"),
+        ("weight_decay", (config.weight_decay or 0) >= 0, "0 or more"),
+        ("momentum", 0 <= config.momentum < 1, "in [0, 1)"),
+        ("label_smoothing", 0 <= config.label_smoothing < 1, "in [0, 1)"),
+        ("warmup_epochs", (config.warmup_epochs or 0) >= 0, "0 or more"),
+        ("workers", (config.workers or 0) >= 0, "0 or more"),
+        ("keep", config.keep >= 1, "1 or more"),
+        ("log_every", config.log_every is None or config.log_every >= 1, "1 or more"),
+    ]
+    wrong = [f"{name} is {getattr(config, name)}; expected {expected}" for name, good, expected in rules if not good]
+    if wrong:
+        raise ConfigError("These settings cannot be used: " + "; ".join(wrong) + ".")

@@ -1,0 +1,213 @@
+"""The run itself: steps, saves, evaluations, in the one order that can be stopped anywhere and taken up again.
+
+An epoch ends so: save (if due), evaluate, write the metrics beside the checkpoint, note the best. Whatever is cut short
+in between is done again by the next start, from the same weights.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from holdfast.checkpoints import Checkpoint, CheckpointStore, read_single_file, write_single_file
+from holdfast.config import parse_save_every
+from holdfast.errors import CheckpointError, RunError
+from holdfast.run.build import Workbench
+from holdfast.run.console import Console
+from holdfast.run.directory import RunDirectory
+from holdfast.run.journal import Journal, Row
+from holdfast.run.signals import StopRequest
+from holdfast.training import Evaluation, evaluate, train_steps
+
+BEST_FILE = "best.safetensors"
+
+
+class Session:
+    """One process's work on a run.
+
+    Args:
+        bench: the objects, built.
+        directory: the run's folder, held.
+        store: its checkpoints.
+        journal: what is written down.
+        console: what is said.
+    """
+
+    def __init__(
+        self, bench: Workbench, directory: RunDirectory, store: CheckpointStore, journal: Journal, console: Console
+    ) -> None:
+        self.bench, self.directory, self.store, self.journal, self.console = bench, directory, store, journal, console
+        self.state = bench.state
+        self.parts: dict[str, Any] = {**self.state.parts(), "loader": bench.loader, "journal": journal}
+        self._val_loader = bench.eval_loader("val")
+        self._saved_step = -1
+        self._saved_at = time.monotonic()
+        self._epoch_began = time.monotonic()
+        self._epoch_first_step = 0
+
+    def restore(self) -> Checkpoint | None:
+        """Restores the newest valid checkpoint; returns it, or None for a fresh start."""
+        step = self.store.restore_latest(self.parts)
+        if not step:
+            self.journal.rewind(0)
+            return None
+        checkpoint = self.store.open(step)
+        self._saved_step = step
+        # Epoch ends are evaluated after they are saved: a row may stand beside the checkpoint, and not in it.
+        if self._epoch_is_over() and "accuracy" in checkpoint.metrics:
+            self.journal.end_epoch(_row_of(checkpoint, self.bench.steps_per_epoch))
+        self.journal.rewind(step)
+        return checkpoint
+
+    def begin_at_epoch(self, epoch: int) -> None:
+        """Puts a session that has not begun to the start of an epoch (counted from 0)."""
+        self.state.step = epoch * self.bench.steps_per_epoch
+        self.bench.loader.seek(self.state.step)
+        self.journal.first_epoch = epoch
+
+    def run(self, stop: StopRequest) -> bool:
+        """Trains to the end; returns whether it got there. When `stop` was asked for, the state has been saved."""
+        total = self.bench.total_steps
+        self._epoch_first_step = self.state.step
+        with self.console.progress("training", total, self.state.step) as bar:
+            while True:
+                if self._epoch_is_over() and not self._finish_epoch(stop):
+                    self._save()
+                    return False
+                if self.state.step >= total:
+                    return True
+                for result in train_steps(self.state, self.bench.loader, until=total):
+                    epoch = (result.step - 1) // self.bench.steps_per_epoch
+                    self.journal.note_step(result.step, epoch, result.loss, result.lr, result.batch.indices)
+                    self._log_step(result.step, epoch, result.loss, result.lr)
+                    if bar.is_shown:
+                        bar.update(result.step, f"loss {self.journal.mean_loss():.4f}")
+                    if stop and not self._epoch_is_over():
+                        self._save()
+                        return False
+                    if self._is_due():
+                        self._save()
+
+    def _epoch_is_over(self) -> bool:
+        """Whether the step just made was the last of an epoch that has no row in the history yet."""
+        done = int(self.journal.history[-1]["epoch"]) if self.journal.history else self.journal.first_epoch
+        return self.state.step == (done + 1) * self.bench.steps_per_epoch
+
+    def _finish_epoch(self, stop: StopRequest) -> bool:
+        """Saves if due, evaluates, notes the best. Returns False when a stop was asked for before it was done."""
+        mean_loss = self.journal.mean_loss()
+        if mean_loss != mean_loss:
+            raise RunError(
+                f"The loss is not a number any more (epoch {len(self.journal.history) + 1}). The checkpoints "
+                "before it are kept in "
+                f"{self.directory.checkpoints}. Lower the learning rate (--lr "
+                f"{(self.bench.config.lr or 0) / 3:.2g}) with a new --out."
+            )
+        if self._is_due(at_epoch_end=True):
+            self._save()
+        seconds = time.monotonic() - self._epoch_began
+        evaluation = evaluate(
+            self.state.model,
+            self._val_loader,
+            self.state.loss_fn,
+            precision=self.state.precision,
+            should_stop=lambda: bool(stop),
+        )
+        if evaluation is None or stop:
+            return False
+        self._note_epoch(evaluation, mean_loss, seconds)
+        self._epoch_began = time.monotonic()
+        self._epoch_first_step = self.state.step
+        return True
+
+    def _note_epoch(self, evaluation: Evaluation, mean_loss: float, seconds: float) -> None:
+        step, best_so_far = self.state.step, self._best_accuracy()
+        lr = self.state.schedule(step - 1) if self.state.schedule else 0.0
+        metrics = {
+            "accuracy": evaluation.accuracy,
+            "loss": evaluation.loss,
+            "train_loss": mean_loss,
+            "lr": lr,
+            "seconds": round(seconds, 2),
+        }
+        is_best = best_so_far is None or evaluation.accuracy > best_so_far
+        if self._saved_step != step and (is_best or step == self.bench.total_steps):
+            self._save()
+        if self._saved_step == step:
+            self._annotate(metrics)
+        if is_best:
+            self.write_best()
+        epoch = step // self.bench.steps_per_epoch
+        row: Row = {"epoch": epoch, "step": step, "train_loss": mean_loss, "val_loss": evaluation.loss}
+        self.journal.end_epoch({**row, "val_accuracy": evaluation.accuracy, "lr": lr, "seconds": round(seconds, 2)})
+        num_pictures = (step - self._epoch_first_step) * self.bench.loader.batch_size
+        rate = f"{num_pictures / seconds:,.0f} img/s" if seconds > 0 else ""
+        self.console.say(
+            f"epoch {epoch:>3}/{self.bench.config.epochs}  loss {mean_loss:.4f}  val loss {evaluation.loss:.4f}  "
+            f"val accuracy {evaluation.accuracy:6.2%}  {rate}{'  best so far' if is_best else ''}"
+        )
+
+    def _best_accuracy(self) -> float | None:
+        return max((row["val_accuracy"] for row in self.journal.history), default=None)
+
+    def write_best(self) -> None:
+        """Makes `best.safetensors` the best checkpoint on disk, unless it is already."""
+        best = self.store.best()
+        if best is None:
+            return
+        path: Path = self.directory.path / BEST_FILE
+        try:
+            if read_single_file(path, header_only=True).metadata.get("step") == best:
+                return
+        except CheckpointError:
+            pass  # not there yet, or damaged: it is derived, and written anew
+        checkpoint = self.store.open(best)
+        metadata = {"step": best, "metrics": checkpoint.metrics, **checkpoint.metadata}
+        write_single_file(path, checkpoint.tensors("model"), metadata)
+
+    def _is_due(self, *, at_epoch_end: bool = False) -> bool:
+        if self._saved_step == self.state.step:
+            return False
+        count, unit = parse_save_every(self.bench.config.save_every)
+        if unit == "steps":
+            return self.state.step % int(count) == 0
+        if unit == "minutes":
+            return time.monotonic() - self._saved_at >= count * 60
+        return at_epoch_end and (self.state.step // self.bench.steps_per_epoch) % int(count) == 0
+
+    def _save(self) -> None:
+        if self._saved_step == self.state.step:
+            return
+        epoch = self.state.step // self.bench.steps_per_epoch
+        try:
+            self.store.save(self.state.step, self.parts, metadata={**self.bench.metadata(), "epoch": epoch})
+        except CheckpointError as error:
+            raise RunError(f"{error} Make room or mend the disk, and run the same command again.") from error
+        self._saved_step, self._saved_at = self.state.step, time.monotonic()
+
+    def _annotate(self, metrics: dict[str, float]) -> None:
+        self.store.annotate(self.state.step, metrics)
+        self.store.prune()
+
+    def _log_step(self, step: int, epoch: int, loss: Any, lr: float | None) -> None:
+        every = self.bench.config.log_every
+        if every is None or step % every:
+            return
+        self.console.line(
+            f"step {step}/{self.bench.total_steps} epoch {epoch + 1}/{self.bench.config.epochs} "
+            f"loss {float(loss):.6f} lr {lr or 0:.6g}"
+        )
+
+
+def _row_of(checkpoint: Checkpoint, steps_per_epoch: int) -> Row:
+    metrics = checkpoint.metrics
+    return {
+        "epoch": checkpoint.step // steps_per_epoch,
+        "step": checkpoint.step,
+        "train_loss": metrics.get("train_loss", float("nan")),
+        "val_loss": metrics.get("loss", float("nan")),
+        "val_accuracy": metrics["accuracy"],
+        "lr": metrics.get("lr", 0.0),
+        "seconds": metrics.get("seconds", 0.0),
+    }

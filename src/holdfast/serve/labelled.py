@@ -1,0 +1,71 @@
+"""Which labelled pictures `val` means: the run's own sets, or other data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from holdfast.config import load_config
+from holdfast.data import open_data
+from holdfast.data.files import FilePictures
+from holdfast.data.index import read_index, sets_from_index
+from holdfast.data.sample import Indices, Pictures
+from holdfast.errors import ConfigError, DataError
+from holdfast.serve.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pictures, which of them, and what to call them."""
+
+    pictures: Pictures
+    indices: Indices
+    description: str
+
+
+def open_labelled(predictor: Predictor, data: str | None, set_name: str | None) -> Labelled:
+    """Opens the pictures.
+
+    Args:
+        data: None for the data of the run that the model belongs to, divided as it divided them.
+        set_name: "train", "val", "test" or "all"; None for val of the run's data, and for all of other data (or its
+            val or test set where it is divided).
+
+    Raises:
+        ConfigError: no run is known and no data given, or there is no such set.
+        DataError: the data cannot be opened, or are not the run's any more.
+    """
+    if data is not None:
+        collection = open_data(data)
+        sets, asked = dict(collection.sets), set_name
+        if asked is None:
+            asked = next((name for name in ("val", "test") if name in sets), "all")
+    else:
+        run = predictor.file.run
+        if run is None:
+            raise ConfigError(f"{predictor.file.path} belongs to no run here; give the labelled pictures as DATA.")
+        config = load_config(run / "config.yaml", environ={})
+        data, asked = config.data, set_name or "val"
+        collection = open_data(
+            data,
+            classes=config.classes,
+            image_dir=config.image_dir,
+            file_column=config.file_column,
+            label_column=config.label_column,
+        )
+        rows = read_index(run / "split.csv")
+        names = [collection.pictures.name(i) for i in range(len(collection.pictures))]
+        if names != [row.path for row in rows]:
+            raise DataError(
+                f"The data at {data} are not those of the run in {run} any more. Give labelled pictures as DATA."
+            )
+        sets = sets_from_index(rows)
+    pictures = collection.pictures
+    if isinstance(pictures, FilePictures):
+        pictures.channels = predictor.preprocessing.channels
+    if asked == "all":
+        return Labelled(pictures, np.arange(len(pictures), dtype=np.int64), data)
+    if asked not in sets:
+        raise ConfigError(f"{data} has no {asked} set. It has: {', '.join(sets) or 'no sets; take --set all'}.")
+    return Labelled(pictures, sets[asked], f"{data} ({asked})")
