@@ -1,0 +1,80 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --long: the full form of the campaigns."""
+    parser.addoption("--long", action="store_true", help="run the long form of the campaigns (faults, kills)")
+
+
+@pytest.fixture(scope="session")
+def long_form(pytestconfig: pytest.Config) -> bool:
+    """Whether the long form of the campaigns was asked for."""
+    return bool(pytestconfig.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real pictures (MNIST, ants and bees, faces, CIFAR, large photos); skips where there is none."""
+    named = os.environ.get("HOLDFAST_TEST_DATA")
+    candidates = [Path(named)] if named else [Path(__file__).resolve().parents[2] / "shared" / "data"]
+    for candidate in candidates:
+        if (candidate / "README.md").is_file():
+            return candidate
+    pytest.skip(f"no real pictures at {candidates[0]}; name their folder in HOLDFAST_TEST_DATA")
+
+
+@pytest.fixture(autouse=True)
+def _leave_torch_as_it_was() -> object:
+    """Puts back the process-wide switches of torch that a run sets."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Path:
+    """A folder of three classes with eight small JPEGs each, every class a colour of its own."""
+    root = tmp_path / "pictures"
+    generator = np.random.default_rng(0)
+    for label, name in enumerate(("blue", "green", "red")):
+        (root / name).mkdir(parents=True)
+        for number in range(8):
+            pixels = generator.integers(0, 60, (24, 32, 3), dtype=np.uint8)
+            pixels[..., 2 - label] += 150
+            Image.fromarray(pixels).save(root / name / f"{number}.jpg", quality=95)
+    return root
+
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Runs the real command line in a process of its own, in an empty folder; returns exit code, stdout and stderr."""
+
+    def run(*arguments: str | Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "holdfast", *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **environment},
+            check=False,
+        )
+
+    return run
