@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -76,5 +77,33 @@ def cli(tmp_path: Path) -> Cli:
             env={**os.environ, **environment},
             check=False,
         )
+
+    return run
+
+
+@dataclass
+class Said:
+    """How a command ended: its exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def holdfast(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+    """Runs the command line in this process, in an empty folder: as `cli`, without five seconds of imports."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(*arguments: str | Path) -> Said:
+        from holdfast.cli import main
+
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            main([str(a) for a in arguments])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return Said(int(ending.value.code or 0), out, err)
 
     return run

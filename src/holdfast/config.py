@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -21,6 +23,7 @@ import yaml
 from holdfast.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "HOLDFAST_"
+_EXPONENT = re.compile(r"[-+]?\d+\.?\d*[eE][-+]?\d+")
 
 
 def _setting(
@@ -66,7 +69,7 @@ class Config:
         None, "side of the network's square input, pixels", "--img-size", "--imgsz", "--input-size"
     )
     augment: str | None = _setting(
-        None, "none, shift, shift+flip, crop+flip, crop+flip+color, trivial", "--augment", "--aug"
+        None, "none, shift, affine, shift+flip, crop+flip, crop+flip+color, trivial", "--augment", "--aug"
     )
     train_transform: str | None = _setting(None, "your own augmentation, package.module:callable", "--train-transform")
     eval_transform: str | None = _setting(
@@ -199,8 +202,8 @@ def _checked(name: str, value: Any, where: str) -> Any:
     kind = next(option for option in options if option is not type(None))
     choices = FIELDS[name].metadata["choices"]
     try:
-        result = _convert(value, typing.get_origin(kind) or kind)
-    except (TypeError, ValueError) as error:
+        result = _convert(value, kind)
+    except (TypeError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{name} is {value!r} {where}; expected {_describe(kind)}.") from error
     if choices and result not in choices:
         raise ConfigError(
@@ -210,23 +213,34 @@ def _checked(name: str, value: Any, where: str) -> Any:
 
 
 def _convert(value: Any, kind: Any) -> Any:
+    origin = typing.get_origin(kind) or kind
     if kind is bool:
         word = str(value).lower()
         if word not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
             raise ValueError
         return word in ("true", "1", "yes", "on")
-    if kind is int and isinstance(value, (str, float)):
-        number = float(value)
-        if number != int(number):
-            raise ValueError
-        return int(number)
-    if kind is list:
-        return [str(v).strip() for v in (value.split(",") if isinstance(value, str) else value)]
     if kind in (int, float) and isinstance(value, bool):
         raise ValueError
-    if kind is dict:
-        return dict(yaml.safe_load(value) if isinstance(value, str) else value)
+    if kind is int and isinstance(value, (int, str, float)):
+        number = int(value) if str(value).strip().lstrip("+-").isdecimal() else float(value)
+        if number != number // 1 or abs(number) >= 2**63:
+            raise ValueError
+        return int(number)
+    if (kind is str and isinstance(value, (list, dict))) or (origin is list and isinstance(value, dict)):
+        raise ValueError
+    if origin is list:
+        return [str(v).strip() for v in (value.split(",") if isinstance(value, str) else value)]
+    if origin is dict:
+        table = dict(yaml.safe_load(value) if isinstance(value, str) else value)
+        return {str(name): _convert_entry(entry, typing.get_args(kind)[1]) for name, entry in table.items()}
     return kind(value)
+
+
+def _convert_entry(value: Any, kind: Any) -> Any:
+    if kind is not Any:
+        return _convert(value, kind)
+    # YAML 1.1 takes 1e-8 for text; nobody means that.
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 def _describe(kind: Any) -> str:
@@ -286,7 +300,7 @@ def parse_save_every(text: str) -> tuple[float, SaveUnit]:
             break
     try:
         value = float(number)
-        if value <= 0 or (unit != "minutes" and value != int(value)):
+        if not 0 < value < math.inf or (unit != "minutes" and not value.is_integer()):
             raise ValueError
     except ValueError as error:
         raise ConfigError(

@@ -1,8 +1,16 @@
 """Checkpoints that are published whole or not at all, verified on load, and never a pickle."""
 
 from holdfast.checkpoints.checkpoint import Checkpoint
-from holdfast.checkpoints.retention import Retention
+from holdfast.checkpoints.retention import BEST_CLASSIFIER, Retention
 from holdfast.checkpoints.single_file import SingleFile, read_single_file, write_single_file
 from holdfast.checkpoints.store import CheckpointStore
 
-__all__ = ["Checkpoint", "CheckpointStore", "Retention", "SingleFile", "read_single_file", "write_single_file"]
+__all__ = [
+    "BEST_CLASSIFIER",
+    "Checkpoint",
+    "CheckpointStore",
+    "Retention",
+    "SingleFile",
+    "read_single_file",
+    "write_single_file",
+]

@@ -111,7 +111,9 @@ class Checkpoint:
 
     def _file_problem(self, name: str) -> str | None:
         """Returns what is wrong with one file of the manifest, or None."""
-        path, expected = self.path / name, self.manifest.files[name]
+        path, expected = self.path / name, self.manifest.files.get(name)
+        if expected is None:
+            return f"{name} is not in the manifest"
         try:
             size = path.stat().st_size
             if size != expected.num_bytes:

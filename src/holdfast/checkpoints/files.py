@@ -41,6 +41,14 @@ def replace_durably(path: Path, data: bytes) -> None:
     sync_directory(path.parent)
 
 
+def make_parents(path: Path) -> None:
+    """Makes a directory and those above it, as needed, each durably."""
+    if not path.is_dir():
+        make_parents(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_directory(path.parent)
+
+
 def make_directory(path: Path) -> None:
     """Makes a new directory; an error if it is there."""
     path.mkdir()

@@ -5,7 +5,7 @@ its path. In the skeleton an object with one key that begins with `$` stands for
 
     {"$tensor": name}   {"$tuple": [...]}   {"$items": [[key, value], ...]}   {"$float": "nan"}
     {"$bytes": base64}  {"$array": name}    {"$scalar": [dtype, value]}       {"$size": [...]}
-    {"$dtype": name}    {"$set": [...]}     {"$complex": [real, imaginary]}
+    {"$dtype": name}    {"$set": [...]}     {"$frozenset": [...]}             {"$complex": [real, imaginary]}
 
 This file knows no disk.
 """
@@ -65,20 +65,23 @@ def unflatten(skeleton: Any, tensors: Mapping[str, Tensor]) -> Any:
     """
     try:
         return _decode(skeleton, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointCorrupt(f"The state's skeleton does not fit its tensors ({error!r}).") from error
 
 
 def _encode(value: Any, path: tuple[str, ...], part: str, flat: FlatState, seen: dict[tuple[Any, ...], str]) -> Any:
     if isinstance(value, Tensor):
         return {"$tensor": _add_tensor(value, path, part, flat, seen)}
-    if value is None or isinstance(value, (bool, str)):
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int) and not isinstance(value, np.generic):
-        return int(value)
+    if isinstance(value, (str, int)):
+        return _storable(value, path, part)
     if isinstance(value, Mapping):
         if all(isinstance(key, str) and not key.startswith("$") for key in value):
-            return {key: _encode(item, (*path, key), part, flat, seen) for key, item in value.items()}
+            return {
+                _storable(key, (*path, key), part): _encode(item, (*path, key), part, flat, seen)
+                for key, item in value.items()
+            }
         return {
             "$items": [
                 [_encode(key, (*path, "key"), part, flat, seen), _encode(item, (*path, str(key)), part, flat, seen)]
@@ -93,13 +96,24 @@ def _encode(value: Any, path: tuple[str, ...], part: str, flat: FlatState, seen:
     return _encode_scalar(value, path, part, flat, seen)
 
 
+def _storable(value: str | int, path: tuple[str, ...], part: str) -> str | int:
+    """Returns plain text or a plain integer, once it is certain that UTF-8 and JSON can hold it."""
+    try:
+        plain = str.__str__(value) if isinstance(value, str) else int(value)
+        str(plain).encode()
+    except ValueError as error:  # half of a surrogate pair; more digits than Python turns into text
+        raise UnsupportedState(f"Saving {'.'.join((part, *path))}: {error}.") from error
+    return plain
+
+
 def _encode_scalar(
     value: Any, path: tuple[str, ...], part: str, flat: FlatState, seen: dict[tuple[Any, ...], str]
 ) -> Any:
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
-        tensor = torch.from_numpy(np.ascontiguousarray(value)).reshape(value.shape)
-        return {"$array": _add_tensor(tensor, path, part, flat, seen)}
-    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+    if isinstance(value, np.ndarray) and _is_number(value.dtype) and not isinstance(value, np.ma.MaskedArray):
+        # A copy: torch takes no read-only, backwards or foreign-endian memory.
+        array = np.array(value, value.dtype.newbyteorder("="), order="C")
+        return {"$array": _add_tensor(torch.from_numpy(array), path, part, flat, seen)}
+    if isinstance(value, np.generic) and _is_number(value.dtype):
         return {"$scalar": [value.dtype.name, _encode(value.item(), path, part, flat, seen)]}
     if isinstance(value, float):
         # Python prints the shortest text that reads back as the same double; JSON has no word for the rest.
@@ -111,12 +125,21 @@ def _encode_scalar(
     if isinstance(value, torch.dtype):
         return {"$dtype": str(value).removeprefix("torch.")}
     if isinstance(value, (set, frozenset)):
-        return {"$set": [_encode(item, (*path, "member"), part, flat, seen) for item in sorted(value, key=repr)]}
+        word = "$set" if isinstance(value, set) else "$frozenset"
+        return {word: [_encode(item, (*path, "member"), part, flat, seen) for item in sorted(value, key=repr)]}
     where = ".".join((part, *path))
     raise UnsupportedState(
         f"Saving {where}: found a {type(value).__module__}.{type(value).__qualname__}; expected a tensor, a number, "
         "text, or lists and dicts of them. Leave it out of state_dict(), or store what it is made of."
     )
+
+
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "biufc" and dtype.char not in "gG"  # a long double is another thing on every machine
+
+
+def _lazy(tensor: Tensor) -> tuple[bool, bool]:
+    return tensor.is_conj(), tensor.is_neg()  # the same memory, read with another sign
 
 
 def _add_tensor(
@@ -129,11 +152,11 @@ def _add_tensor(
             f"{tensor.layout}{', on the meta device' if tensor.is_meta else ''} "
             "cannot be stored. Convert it in state_dict()."
         )
-    while name in flat.tensors or name in flat.aliases:
-        name += "_"  # {"a.b": x, "a": {"b": y}}
+    while name in flat.tensors or name in flat.aliases or name == "__metadata__":
+        name += "_"  # {"a.b": x, "a": {"b": y}}; and the header keeps one name to itself
     # Views of one storage with one layout are one tensor under several names (tied weights).
     key = (
-        (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.device)
+        (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.device, *_lazy(tensor))
         if tensor.numel()
         else None
     )
@@ -173,7 +196,7 @@ def _decode_special(key: str, content: Any, tensors: Mapping[str, Tensor]) -> An
         case "$complex":
             return complex(float(content[0]), float(content[1]))
         case "$bytes":
-            return base64.b64decode(content)
+            return base64.b64decode(content, validate=True)
         case "$scalar":
             return np.dtype(content[0]).type(_decode(content[1], tensors))
         case "$size":
@@ -182,4 +205,6 @@ def _decode_special(key: str, content: Any, tensors: Mapping[str, Tensor]) -> An
             return getattr(torch, content)
         case "$set":
             return {_decode(item, tensors) for item in content}
+        case "$frozenset":
+            return frozenset(_decode(item, tensors) for item in content)
     raise ValueError(f"{key} is not a word of this format")

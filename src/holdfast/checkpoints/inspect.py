@@ -11,6 +11,7 @@ from typing import Any
 
 from holdfast.checkpoints.checkpoint import Checkpoint
 from holdfast.checkpoints.manifest import FILE_NAME
+from holdfast.checkpoints.retention import BEST_CLASSIFIER
 from holdfast.checkpoints.store import CheckpointStore
 from holdfast.checkpoints.tensors import DTYPES, TensorFile
 from holdfast.errors import CheckpointError, CheckpointMismatch
@@ -124,9 +125,7 @@ def inspect_path(spec: str) -> Report:
 
 
 def _of_run(run: Path, which: str) -> Checkpoint:
-    from holdfast.checkpoints.retention import Retention
-
-    store = CheckpointStore(run / "checkpoints", Retention(metric="accuracy"))
+    store = CheckpointStore(run / "checkpoints", BEST_CLASSIFIER)
     steps = store.steps()
     if not steps:
         raise CheckpointError(f"Inspecting {run}: it has no checkpoint yet.")
@@ -185,8 +184,10 @@ def _all_tensors(value: Any) -> bool:
 def _short(value: Any, limit: int = 100) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, dict) and len(value) == 1 and next(iter(value)).startswith("$"):
+        return _short(next(iter(value.values())), limit)  # a tuple, bytes …, as the skeleton writes them
     if isinstance(value, dict):
-        text = ", ".join(f"{k} {_short(v, 40)}" for k, v in value.items())
+        text = ", ".join(f"{k} {_short(v, 40)}" for k, v in value.items() if v not in ({}, [], None))
     elif isinstance(value, list):
         text = ", ".join(_short(v, 40) for v in value)
     else:

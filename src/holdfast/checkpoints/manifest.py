@@ -82,17 +82,22 @@ def read_manifest(directory: Path) -> Manifest:
         table = json.loads(data)
         digest = table.pop("digest")
         kind, version = table.pop("format"), table["version"]
+        rest = {"format": kind, **table}
+        proven = digest_of(_canonical(rest)) == digest and _canonical({**rest, "digest": digest}) == data
+        newer = kind != FORMAT or version > VERSION
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointCorrupt(f"{path}: damaged ({error}).") from error
-    rest = {"format": kind, **table}
-    if digest_of(_canonical(rest)) != digest or _canonical({**rest, "digest": digest}) != data:
+    if not proven:
         raise CheckpointCorrupt(f"{path}: its bytes do not match its own digest.")
-    if kind != FORMAT or version > VERSION:
+    if newer:
         raise CheckpointError(
             f"{path}: format {kind} version {version}; this Holdfast reads {FORMAT} up to version {VERSION}. "
             "Install a newer Holdfast to open it."
         )
-    return _from_table(table)
+    try:
+        return _from_table(table)
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointCorrupt(f"{path}: not a manifest that we write ({error!r}).") from error
 
 
 def _from_table(table: dict[str, Any]) -> Manifest:
@@ -105,6 +110,12 @@ def _from_table(table: dict[str, Any]) -> Manifest:
         for name, part in table["parts"].items()
     }
     files = {name: FileEntry(**entry) for name, entry in table["files"].items()}
+    for name in files:
+        if Path(name).name != name:
+            raise ValueError(f"{name!r} is not the name of a file beside it")
+    for part in parts.values():
+        if strangers := set(part.aliases.values()) - part.tensors.keys():
+            raise ValueError(f"names tied to no tensor: {strangers}")
     return Manifest(table["step"], parts, files, table["metrics"], table["metadata"], table["version"])
 
 

@@ -18,6 +18,12 @@ from holdfast.stateful import Stateful
 
 Parts = Mapping[str, Any]
 
+# Slots that have the parameter's own shape. Others may have any: Adafactor's factors, the flat vectors of L-BFGS.
+_SLOTS_OF_ITS_SHAPE = frozenset(
+    {"acc_delta", "ax", "exp_avg", "exp_avg_sq", "exp_inf", "grad_avg", "max_exp_avg_sq", "momentum_buffer"}
+    | {"prev", "square_avg", "step_size", "sum"}
+)
+
 
 def state_of(parts: Parts) -> dict[str, Any]:
     """Returns the state tree of every part; parts without `state_dict` are taken as the tree itself."""
@@ -54,6 +60,8 @@ def load_into(parts: Parts, trees: Mapping[str, Any], source: str) -> None:
             problems += _module_differences(part, value, trees[part])
         elif isinstance(value, torch.optim.Optimizer):
             prepared[part] = _by_index(part, value, trees[part], names, problems)
+        else:
+            problems += _place_differences(part, value, trees[part])
     if problems:
         raise CheckpointMismatch(
             f"Loading {source}: {len(problems)} differences from what was saved:\n{first_of(problems)}\n"
@@ -71,11 +79,9 @@ def _load_one(value: Any, tree: Any) -> None:
         value.update(tree)
     elif isinstance(value, list):
         value[:] = tree
-    elif isinstance(value, Tensor):
+    else:
         with torch.no_grad():
             value.copy_(tree)
-    else:
-        raise CheckpointMismatch(f"A {type(value).__name__} cannot be restored in place; put it into a dict.")
 
 
 def _parameter_names(parts: Parts) -> dict[int, str]:
@@ -109,6 +115,9 @@ def _by_index(
     part: str, optimizer: torch.optim.Optimizer, tree: Any, names: dict[int, str], problems: list[str]
 ) -> dict[str, Any]:
     """Returns `tree` with numbers for names, groups in the optimizer's own order; adds to `problems`."""
+    if not isinstance(tree, dict) or not {"state", "param_groups"} <= tree.keys():
+        problems.append(f"{part}: what was saved is not the state of an optimizer")
+        return {}
     ordered = _ordered_names(optimizer, names)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     index = {name: i for i, name in enumerate(ordered)}
@@ -119,9 +128,8 @@ def _by_index(
         members = ordered[start : start + len(own["params"])]
         saved = saved_groups.get(frozenset(members))
         if saved is None:
-            problems.append(
-                f"{part}: no saved group holds just the {len(members)} parameters {members[0]} … {members[-1]}"
-            )
+            which = f" {members[0]} … {members[-1]}" if members else ""
+            problems.append(f"{part}: no saved group holds just the {len(members)} parameters{which}")
         else:
             groups.append({**saved, "params": list(range(start, start + len(members)))})
         start += len(members)
@@ -132,7 +140,9 @@ def _by_index(
             continue
         wanted = parameters[index[name]].shape
         for slot, value in slots.items():
-            if isinstance(value, Tensor) and value.ndim and value.shape != wanted and value.ndim == len(wanted):
+            if slot not in _SLOTS_OF_ITS_SHAPE or not isinstance(value, Tensor) or value.ndim != len(wanted):
+                continue
+            if value.shape != wanted:
                 problems.append(f"{part}: {name}.{slot} has shape {list(value.shape)}, the parameter {list(wanted)}")
         state[index[name]] = slots
     return {"state": state, "param_groups": groups}
@@ -140,11 +150,29 @@ def _by_index(
 
 def _module_differences(part: str, module: nn.Module, tree: Any) -> list[str]:
     own = module.state_dict()
+    if not isinstance(tree, dict):
+        return [f"{part}: what was saved is a {type(tree).__name__}, not the state of a module"]
     problems = [f"{part}: {name} is missing in the checkpoint" for name in own if name not in tree]
     problems += [f"{part}: {name} is in the checkpoint and not in the model" for name in tree if name not in own]
     problems += [
         f"{part}: {name} was saved with shape {list(tree[name].shape)}, the model has {list(value.shape)}"
         for name, value in own.items()
-        if isinstance(value, Tensor) and name in tree and tree[name].shape != value.shape
+        if isinstance(value, Tensor) and isinstance(tree.get(name), Tensor) and tree[name].shape != value.shape
     ]
     return problems
+
+
+def _place_differences(part: str, value: Any, tree: Any) -> list[str]:
+    """Returns why a part that is filled in place cannot take `tree`."""
+    if isinstance(value, Stateful):
+        return []  # its own load_state_dict decides
+    if isinstance(value, Tensor):
+        if isinstance(tree, Tensor) and tree.shape == value.shape:
+            return []
+        found = f"shape {list(tree.shape)}" if isinstance(tree, Tensor) else f"a {type(tree).__name__}"
+        return [f"{part}: was saved with {found}, the tensor has shape {list(value.shape)}"]
+    if not isinstance(value, (dict, list)):
+        return [f"{part}: a {type(value).__name__} cannot be restored in place; put it into a dict"]
+    if not isinstance(tree, type(value)):
+        return [f"{part}: was saved as a {type(tree).__name__}, and is a {type(value).__name__} now"]
+    return []

@@ -15,11 +15,13 @@ class Retention:
         last: how many of the newest to keep, 1 or more; None keeps all.
         metric: the best by this metric is kept too; None for no such rule.
         direction: "max" when more is better, "min" when less is.
+        tie_metric: of equals, the one with the least of this; the earliest where that is equal too.
     """
 
     last: int | None = 3
     metric: str | None = None
     direction: Literal["max", "min"] = "max"
+    tie_metric: str | None = None
 
     def keep(self, metrics_by_step: Mapping[int, Mapping[str, float]]) -> set[int]:
         """Returns the steps to keep, of those given. The newest is always among them."""
@@ -29,11 +31,17 @@ class Retention:
         return kept if best is None else kept | {best}
 
     def best(self, metrics_by_step: Mapping[int, Mapping[str, float]]) -> int | None:
-        """Returns the step with the best metric, the earliest of equals; None when none has it."""
+        """Returns the step with the best metric; None when none has it."""
         if self.metric is None:
             return None
         sign = 1 if self.direction == "max" else -1
         known = [
-            (sign * m[self.metric], -step) for step, m in metrics_by_step.items() if m.get(self.metric) is not None
+            (sign * metrics[self.metric], -metrics.get(self.tie_metric or "", 0.0), -step)
+            for step, metrics in metrics_by_step.items()
+            if metrics.get(self.metric) is not None
         ]
-        return -max(known)[1] if known else None
+        return -max(known)[2] if known else None
+
+
+# How the best of a classifier is chosen wherever we choose it: most right, and of equals the surest.
+BEST_CLASSIFIER = Retention(metric="accuracy", direction="max", tie_metric="loss")

@@ -6,6 +6,7 @@ is, its classes and preprocessing, and a digest for every tensor and for itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,9 +56,16 @@ def write_single_file(path: Path, tensors: Mapping[str, Tensor], metadata: dict[
         files.rename(aside, path)
         files.sync_directory(path.parent)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise CheckpointError(
             f"Writing {path}: {error.strerror or error}. What was there before is unharmed."
         ) from error
+
+
+def is_single_file(path: Path) -> bool:
+    """Returns whether a safetensors file has our metadata in its header. Raises CheckpointCorrupt if it has none."""
+    return _KEY in TensorFile(path).metadata
 
 
 def read_single_file(path: Path, *, header_only: bool = False) -> SingleFile:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.checkpoints import files
-from holdfast.checkpoints.checkpoint import EVALUATION_FILE, STATE_FILE, Checkpoint, format_evaluation
+from holdfast.checkpoints.checkpoint import EVALUATION_FILE, STATE_FILE, Checkpoint, format_evaluation, read_evaluation
 from holdfast.checkpoints.flatten import FlatState, flatten
 from holdfast.checkpoints.manifest import FILE_NAME, FileEntry, Manifest, PartEntry
 from holdfast.checkpoints.named_state import Parts, state_of
@@ -81,20 +81,23 @@ class CheckpointStore:
         for part in parts:
             if not _PART.fullmatch(part) or part in _RESERVED_PARTS:
                 raise CheckpointError(f"A part cannot be called {part!r}; use letters, digits, '_', '-' and '.'.")
+        if step < 0:
+            raise CheckpointError(f"A checkpoint cannot be of step {step}; steps count from 0.")
         target = self._directory(step)
         if target.exists():
             raise CheckpointError(f"{target} is published already, and a published step is never overwritten.")
         flat = {part: flatten(tree, part) for part, tree in state_of(parts).items()}
+        numbers = _finite(metrics or {})
         try:
-            _json_bytes(metadata or {})
+            metadata = json.loads(_json_bytes(metadata or {}))
         except (TypeError, ValueError) as error:
             raise UnsupportedState(f"Saving the metadata of {target}: {error}; expected JSON values.") from error
         aside = self.root / f"{files.HIDDEN_PREFIX}{target.name}.{os.getpid()}"
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            files.make_parents(self.root)
             self._remove_leftovers()
             files.make_directory(aside)
-            self._write(aside, step, flat, metrics or {}, metadata or {})
+            self._write(aside, step, flat, numbers, metadata)
             files.rename(aside, target)
             files.sync_directory(self.root)
         except OSError as error:
@@ -111,12 +114,14 @@ class CheckpointStore:
 
         Raises:
             CheckpointError: there is no such checkpoint, or the disk refused.
+            CheckpointCorrupt: what was measured before is damaged.
         """
-        directory = self._directory(step)
+        path = self._directory(step) / EVALUATION_FILE
+        known = read_evaluation(path)
         try:
-            files.replace_durably(directory / EVALUATION_FILE, format_evaluation(_finite(metrics)))
+            files.replace_durably(path, format_evaluation({**known, **_finite(metrics)}))
         except OSError as error:
-            raise CheckpointError(f"Writing {directory / EVALUATION_FILE}: {error.strerror or error}.") from error
+            raise CheckpointError(f"Writing {path}: {error.strerror or error}.") from error
 
     def steps(self) -> list[int]:
         """Returns the steps that are published, ascending. They are not verified by this."""
@@ -188,6 +193,7 @@ class CheckpointStore:
             aside = self.root / f"{files.HIDDEN_PREFIX}pruned-{step}.{os.getpid()}"
             try:
                 files.rename(self._directory(step), aside)
+                files.sync_directory(self.root)
                 files.remove_tree(aside)
             except OSError as error:
                 self._say(f"Deleting the old checkpoint of step {step}: {error.strerror or error}. It stays for now.")
@@ -213,7 +219,7 @@ class CheckpointStore:
             parts[part] = PartEntry(name, written.tensors, state.aliases)
         skeletons = {part: state.skeleton for part, state in flat.items()}
         entries[STATE_FILE] = FileEntry(*files.write_durably(directory / STATE_FILE, [_json_bytes(skeletons)]))
-        manifest = Manifest(step, parts, entries, _finite(metrics), metadata)
+        manifest = Manifest(step, parts, entries, metrics, metadata)
         files.write_durably(directory / FILE_NAME, [manifest.to_bytes()])
         files.sync_directory(directory)
 
@@ -230,7 +236,8 @@ class CheckpointStore:
             except OSError as error:
                 raise CheckpointError(f"Setting the damaged {source} aside: {error.strerror or error}.") from error
             self._say(
-                f"Passed over {source.name}: {reason.removeprefix(f'{source}: ')}. Kept as {target.name} for a look; "
+                f"Passed over {source.name}: {reason.removeprefix(f'{source}: ').rstrip('.')}. "
+                f"Kept as {target.name} for a look; "
                 f"going on from step {used}, and the {step - used} steps between are run again."
             )
 

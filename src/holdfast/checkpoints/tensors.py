@@ -10,6 +10,7 @@ Specification: the safetensors project's "Format" page.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -80,7 +81,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 def tensor_bytes(tensor: Tensor) -> memoryview:
     """Returns the tensor's values in row-major order as bytes, without a copy where they already lie so on the CPU."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    # A single value counts as contiguous whatever its stride, and keeps that stride through reshape.
+    flat = dense.as_strided((dense.numel(),), (1,))
     return memoryview(flat.view(torch.uint8).numpy().data) if flat.numel() else memoryview(b"")
 
 
@@ -141,9 +144,9 @@ class TensorFile:
             raise CheckpointCorrupt(f"{self.path}: not a safetensors file, or cut short ({size:,} bytes).")
         try:
             header = json.loads(self._bytes[8 : self._start].tobytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointCorrupt(f"{self.path}: its header is damaged ({error}).") from error
-        if not isinstance(header, dict):
+        if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
             raise CheckpointCorrupt(f"{self.path}: its header is not a table of tensors.")
         return header
 
@@ -152,7 +155,9 @@ class TensorFile:
         try:
             for name, entry in sorted(self.entries.items(), key=lambda item: tuple(item[1]["data_offsets"])):
                 start, stop = entry["data_offsets"]
-                count = int(np.prod(entry["shape"], dtype=np.int64)) if entry["shape"] else 1
+                if not all(type(number) is int and number >= 0 for number in (start, stop, *entry["shape"])):
+                    raise ValueError(f"{name}: {entry}")
+                count = math.prod(entry["shape"])
                 if entry["dtype"] not in DTYPES:
                     raise CheckpointCorrupt(
                         f"{self.path}: {name} has the type {entry['dtype']!r}, which we do not know."

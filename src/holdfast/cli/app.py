@@ -61,14 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except click.Abort:
-        code = 130
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):  # click makes the one of the other
         print("stopped", file=sys.stderr)
         code = 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 141
     except HoldfastError as error:
         code = _show(error, error.exit_code, arguments)
     except Exception as error:  # a bug or something the machine did: one line for the user, the rest on request

@@ -28,7 +28,7 @@ def setting_options(command: Command) -> Command:
     hints = typing.get_type_hints(Config)
     for name, field in reversed(FIELDS.items()):
         flags = field.metadata["flags"]
-        if not flags or name == "data":
+        if not flags:
             continue
         text = field.metadata["help"]
         if field.metadata["choices"]:
@@ -38,7 +38,9 @@ def setting_options(command: Command) -> Command:
         if hints[name] is bool:
             option = click.option(*flags, name, default=None, help=text)
         else:
-            option = click.option(*flags, name, default=None, metavar=_metavar(hints[name]), help=text)
+            # DATA is an argument as well, so its flag answers to another name.
+            target = "data_flag" if name == "data" else name
+            option = click.option(*flags, target, default=None, metavar=_metavar(hints[name]), help=text)
         command = option(command)
     return command
 

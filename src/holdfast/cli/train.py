@@ -28,6 +28,7 @@ from holdfast.errors import ConfigError
 @traceback_option
 def command(
     data: str | None,
+    data_flag: str | None,
     config_file: Path | None,
     assignments: tuple[str, ...],
     fork: str | None,
@@ -50,7 +51,9 @@ def command(
         if not epochs[1:].isdecimal() or int(epochs[1:]) < 1:
             raise ConfigError(f"--epochs {epochs}: expected a number of epochs, or +N for N more.")
         more, epochs = int(epochs[1:]), None
-    config = load_config(config_file, flags={**flags, "data": data, "epochs": epochs}, assignments=assignments)
+    config = load_config(
+        config_file, flags={**flags, "data": data or data_flag, "epochs": epochs}, assignments=assignments
+    )
     if not config.data:
         raise click.UsageError(
             "DATA is missing: a folder of class folders, a CSV, an IDX folder, `digits`, or torchvision:NAME."

@@ -37,6 +37,11 @@ class ArrayPictures:
         *,
         copy: bool = False,
     ) -> None:
+        if str(images.dtype).removeprefix("torch.") not in ("uint8", "float32"):
+            raise DataError(
+                f"Reading pictures from an array of {images.dtype}; expected uint8 in 0 … 255 or float32. Convert it "
+                "first, so that nothing is scaled by guess."
+            )
         pixels = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
         if pixels.ndim == 3:
             pixels = pixels[:, None]
@@ -47,13 +52,11 @@ class ArrayPictures:
                 f"Reading pictures from an array of shape {tuple(images.shape)}; expected [N, H, W], [N, C, H, W] or "
                 "[N, H, W, C] with 1 or 3 channels."
             )
-        if pixels.dtype not in (torch.uint8, torch.float32):
-            raise DataError(
-                f"Reading pictures from an array of {pixels.dtype}; expected uint8 in 0 … 255 or float32. Convert it "
-                "first, so that nothing is scaled by guess."
-            )
         self._pixels = pixels.clone() if copy else pixels
-        self._labels = np.array(labels, dtype=np.int64)
+        given = np.asarray(labels)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise DataError(f"The labels have shape {given.shape} and type {given.dtype}; expected [N] integers.")
+        self._labels = given.astype(np.int64)
         top = int(self._labels.max(initial=-1))
         self._classes = list(classes) if classes is not None else [str(k) for k in range(top + 1)]
         if len(self._labels) != len(pixels):

@@ -59,6 +59,67 @@ def read_csv(
     root = image_dir or table.parent
     if not root.is_dir():
         raise DataError(f"The image directory {root} of {table} is not there. Give it with --image-dir.")
+
+    def rename(label: str) -> str:
+        return _class_name(table, label if target_transform is None else target_transform(label), classes)
+
+    paths, names, set_names, problems = _collect(rows, root, file_column, label_column, set_column, rename)
+    class_names = list(classes) if classes is not None else sorted({n for n in names if n}, key=natural_key)
+    known = set(class_names)
+    problems += [
+        f"line {line}: label {name!r} is not in the list of classes"
+        for (line, _), name in zip(rows, names, strict=True)
+        if name and name not in known
+    ]
+    if problems:
+        raise DataError(
+            f"Reading {table}: {len(problems)} of its {len(rows)} rows cannot be used:\n{first_of(problems)}\n"
+            "Mend them and try again."
+        )
+    _check_classes(table, class_names, names)
+    index = {name: k for k, name in enumerate(class_names)}
+    labels = labels_array([index[name] for name in names])
+    sets = {s: np.flatnonzero(np.array(set_names) == s) for s in _SET_VALUES.values() if s in set_names}
+    if sets and "train" not in sets:
+        raise DataError(f"Reading {table}: column {set_column!r} has no row with 'train'.")
+    shown = ", ".join(f"{n}→{k}" for n, k in list(index.items())[:12])
+    notices = [f"labels are numbers; {shown}"] if all(name.isdecimal() for name in class_names) else []
+    return Collection(FilePictures(root, paths, labels, class_names), sets, notices)
+
+
+def _class_name(table: Path, value: str | int, classes: Sequence[str] | None) -> str:
+    """Returns the class that a (transformed) label means: a name, or an index into `classes`. Raises DataError."""
+    if classes is None or not isinstance(value, int | np.integer):
+        return str(value)
+    if not 0 <= value < len(classes):
+        raise DataError(f"Reading {table}: target_transform made {value}; expected 0 … {len(classes) - 1}.")
+    return classes[value]
+
+
+def _check_classes(table: Path, class_names: list[str], names: list[str]) -> None:
+    """Raises DataError when a class that is listed has no row, or when there is one class only."""
+    if len(set(class_names)) < len(class_names):
+        twice = next(name for name in class_names if class_names.count(name) > 1)
+        raise DataError(f"Reading {table}: class {twice!r} is listed twice. List each class once.")
+    absent = [name for name in class_names if name not in set(names)]
+    if absent:
+        raise DataError(
+            f"Reading {table}: class {absent[0]!r} is listed but no row has it. Leave it out of --classes, or "
+            "add pictures."
+        )
+    if len(class_names) < 2:
+        raise DataError(f"{table} has one class only ({class_names[0]!r}). A classifier needs two.")
+
+
+def _collect(
+    rows: list[tuple[int, dict[str, str]]],
+    root: Path,
+    file_column: str,
+    label_column: str,
+    set_column: str | None,
+    rename: Callable[[str], str],
+) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Returns each row's path, class name and set name (no set names without a column), and what is wrong with rows."""
     problems: list[str] = []
     paths: list[str] = []
     names: list[str] = []
@@ -71,9 +132,8 @@ def read_csv(
             problems.append(f"line {line}: {root / path} is not there")
         if not label:
             problems.append(f"line {line}: no label for {path!r} in column {label_column!r}")
-        elif target_transform is not None:
-            value = target_transform(label)
-            label = classes[value] if isinstance(value, int) and classes is not None else str(value)
+        else:
+            label = rename(label)
         if set_column is not None:
             set_name = _SET_VALUES.get((row.get(set_column) or "").strip().lower())
             if set_name is None:
@@ -83,35 +143,7 @@ def read_csv(
             set_names.append(set_name or "")
         paths.append(path)
         names.append(label)
-    class_names = list(classes) if classes is not None else sorted({n for n in names if n}, key=natural_key)
-    known = set(class_names)
-    problems.extend(
-        f"line {line}: label {name!r} is not in the list of classes"
-        for (line, _), name in zip(rows, names, strict=True)
-        if name and name not in known
-    )
-    if problems:
-        raise DataError(
-            f"Reading {table}: {len(problems)} of its {len(rows)} rows cannot be "
-            f"used:\n{first_of(problems)}\nMend them and try again."
-        )
-    absent = [name for name in class_names if name not in set(names)]
-    if absent:
-        raise DataError(
-            f"Reading {table}: class {absent[0]!r} is listed but no row has it. Leave it out of --classes, or "
-            "add pictures."
-        )
-    if len(class_names) < 2:
-        raise DataError(f"{table} has one class only ({class_names[0]!r}). A classifier needs two.")
-    index = {name: k for k, name in enumerate(class_names)}
-    labels = labels_array([index[name] for name in names])
-    sets = {s: np.flatnonzero(np.array(set_names) == s) for s in _SET_VALUES.values() if s in set_names}
-    if sets and "train" not in sets:
-        raise DataError(f"Reading {table}: column {set_column!r} has no row with 'train'.")
-    notices = []
-    if all(name.isdecimal() for name in class_names):
-        notices.append("labels are numbers; " + ", ".join(f"{n}→{k}" for n, k in list(index.items())[:12]))
-    return Collection(FilePictures(root, paths, labels, class_names), sets, notices)
+    return paths, names, set_names, problems
 
 
 def _read_rows(table: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
@@ -121,8 +153,9 @@ def _read_rows(table: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]
             file.seek(0)
             delimiter = max(",;\t", key=sample.split("\n", 1)[0].count)
             reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
-            rows = [(reader.line_num, row) for row in reader]
             header = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = header
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"Reading {table}: {error}. Expected a CSV in UTF-8 with a header line.") from error
     if not rows:

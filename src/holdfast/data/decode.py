@@ -1,8 +1,8 @@
 """From the bytes of an image file to upright pixels.
 
-torchcodec decodes the common case (8-bit JPEG and PNG); Pillow does the rest and stands in where torchcodec is missing.
-The file's header is always read by Pillow, which knows its orientation, depth and palette. This file knows
-nothing of folders, labels or models.
+torchcodec decodes the common case (upright 8-bit JPEG and PNG); Pillow does the rest and stands in where torchcodec
+is missing. The file's header is always read by Pillow, which knows its orientation, depth and palette. This file
+knows nothing of folders, labels or models.
 """
 
 from __future__ import annotations
@@ -24,16 +24,6 @@ from holdfast.errors import DataError
 Decoder = Literal["auto", "torchcodec", "pillow"]
 
 _BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
-# EXIF orientation → (transpose first?, axes of [C, H, W] to flip afterwards). Exif 2.32, tag 274.
-_UPRIGHT: dict[int, tuple[bool, list[int]]] = {
-    2: (False, [2]),
-    3: (False, [1, 2]),
-    4: (False, [1]),
-    5: (True, []),
-    6: (True, [2]),
-    7: (True, [1, 2]),
-    8: (True, [1]),
-}
 
 
 @cache
@@ -75,13 +65,14 @@ def decode_image(source: bytes | Path, channels: int = 3, decoder: Decoder = "au
     if decoder == "torchcodec" and torchcodec_version() is None:
         raise DataError("torchcodec was asked for as the decoder and cannot be loaded; install it or leave it out.")
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
-            # Pillow warns of odd metadata and of large pictures; what it cannot decode it raises.
+        with warnings.catch_warnings():
+            # Pillow warns of odd metadata and of large pictures, on opening; what it cannot decode it raises.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if decoder != "pillow" and torchcodec_version() is not None and _suits_torchcodec(image):
-                return _decode_with_torchcodec(data, image, channels)
-            return _decode_with_pillow(image, channels)
+            with Image.open(io.BytesIO(data)) as image:
+                if decoder != "pillow" and torchcodec_version() is not None and _suits_torchcodec(data, image):
+                    return _decode_with_torchcodec(data, image, channels)
+                return _decode_with_pillow(image, channels)
     except UnidentifiedImageError as error:
         raise DataError(f"{where}not an image ({_describe(data)}).") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -92,11 +83,15 @@ def decode_image(source: bytes | Path, channels: int = 3, decoder: Decoder = "au
         ) from error
 
 
-def _suits_torchcodec(image: Image.Image) -> bool:
-    """8-bit grey or RGB JPEGs and PNGs without transparency: there both decoders give the same pixels."""
+def _suits_torchcodec(data: bytes, image: Image.Image) -> bool:
+    """8-bit grey or RGB JPEGs and PNGs, upright and without transparency: there both decoders give the same pixels."""
+    if image.format not in ("JPEG", "PNG") or image.mode not in ("L", "RGB") or "transparency" in image.info:
+        return False
+    # torchcodec 0.17 turns pictures upright by itself; another version may not. Turned ones are left to Pillow.
     if image.format == "JPEG":
-        return image.mode in ("L", "RGB")
-    return image.format == "PNG" and image.mode in ("L", "RGB") and "transparency" not in image.info
+        return bool(image.getexif().get(ExifTags.Base.Orientation, 1) == 1)
+    # A PNG may state its orientation after its pixels; getexif() would decode it all to look.
+    return not any(mark in data for mark in (b"eXIf", b"profile type exif", b"adobe.xmp"))
 
 
 def _decode_with_torchcodec(data: bytes, image: Image.Image, channels: int) -> Tensor:
@@ -106,8 +101,7 @@ def _decode_with_torchcodec(data: bytes, image: Image.Image, channels: int) -> T
     native = "GRAY" if image.mode == "L" else "RGB"
     if image.format == "JPEG":
         _refuse_cut_jpeg(data)
-    pixels = _to_channels(cast(Tensor, decode(data, mode=native)), channels)
-    return _turn_upright(pixels, image.getexif().get(ExifTags.Base.Orientation, 1))
+    return _to_channels(cast(Tensor, decode(data, mode=native)), channels)
 
 
 def _decode_with_pillow(image: Image.Image, channels: int) -> Tensor:
@@ -142,15 +136,8 @@ def _to_channels(pixels: Tensor, channels: int) -> Tensor:
         return pixels.expand(3, -1, -1).contiguous()
     # ITU-R 601-2 luma in integers, the arithmetic of Pillow's convert("L"), so both decoders agree to the bit.
     red, green, blue = pixels.to(torch.int32)
-    return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).to(torch.uint8)[None]
-
-
-def _turn_upright(pixels: Tensor, orientation: int) -> Tensor:
-    transpose, flips = _UPRIGHT.get(orientation, (False, []))
-    if transpose:
-        pixels = pixels.transpose(1, 2)
-    upright: Tensor = pixels.flip(flips).contiguous() if transpose or flips else pixels
-    return upright
+    luma: Tensor = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+    return luma.to(torch.uint8)[None]
 
 
 def _refuse_cut_jpeg(data: bytes) -> None:

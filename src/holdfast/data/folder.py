@@ -40,6 +40,8 @@ def read_folder(root: Path, classes: Sequence[str] | None = None) -> Collection:
     files: dict[str, dict[str, list[str]]] = {}
     for set_folder in found:
         files[set_folder] = {c: [] for c in _class_folders(root / set_folder)}
+        if loose := _loose_pictures(root / set_folder):
+            notices.append(f"pictures in no class folder of {root / set_folder}, left out: {_listed(loose)}")
         for class_name, paths in files[set_folder].items():
             paths.extend(_scan(root / set_folder / class_name, root, notices))
     names = _agree_on_classes(root, found, files, classes, notices)
@@ -108,15 +110,20 @@ def _find_sets(root: Path) -> dict[str, SetName | None]:
 def _class_folders(folder: Path) -> list[str]:
     names = sorted(_subfolders(folder), key=natural_key)
     if not names:
-        loose = sum(is_image_name(entry.name) for entry in os.scandir(folder))
+        loose = len(_loose_pictures(folder))
         found = f"{loose} pictures directly in it and no class folders" if loose else "no class folders in it"
         raise DataError(f"Reading {folder}: {found}. Expected one folder a class, such as {folder}/cats/1.jpg.")
     return names
 
 
+def _loose_pictures(folder: Path) -> list[str]:
+    return sorted((e.name for e in os.scandir(folder) if is_image_name(e.name) and not e.is_dir()), key=natural_key)
+
+
 def _scan(folder: Path, root: Path, notices: list[str]) -> Iterator[str]:
     """Yields the pictures at any depth below a class folder, as paths below `root`, in natural order."""
-    seen: set[tuple[int, int]] = set()
+    # A link to a folder above this one would bring in the other classes' pictures under this class's name.
+    seen = {(s.st_dev, s.st_ino) for s in map(os.stat, folder.absolute().parents)}
     others: list[str] = []
     paths: list[str] = []
 

@@ -7,7 +7,9 @@ caller, never those prefetched.
 
 from __future__ import annotations
 
+import atexit
 import signal
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -89,6 +91,8 @@ class Loader:
         self.steps_per_epoch = num_samples // batch_size if drop_last else -(-num_samples // batch_size)
         self._read = _ReadSample(pictures, transform, seed)
         self._collate = _Collate(collate_fn or collate, pictures)
+        # Without an accelerator torch would refuse to pin in this process, and warn and go on with workers.
+        self._pin = pin_memory and torch.accelerator.is_available()
         self._workers: DataLoader[Any] | None = None
         if num_workers:
             self._workers = DataLoader(
@@ -96,13 +100,13 @@ class Loader:
                 batch_sampler=cast(Any, _RestOfEpoch(self)),
                 num_workers=num_workers,
                 collate_fn=self._collate,
-                pin_memory=pin_memory,
+                pin_memory=self._pin,
                 persistent_workers=True,
                 worker_init_fn=_ignore_signals,
                 # Its base seed would otherwise be drawn from the generator that the model uses.
                 generator=torch.Generator().manual_seed(0),
             )
-        self._pin = pin_memory
+            _close_at_exit(self)
 
     def __len__(self) -> int:
         """Batches in a whole epoch."""
@@ -117,6 +121,17 @@ class Loader:
                 raise DataError(batch.message)
             self.batches_delivered += 1
             yield batch
+
+    def close(self) -> None:
+        """Ends the worker processes; the next iteration starts new ones."""
+        iterator = getattr(self._workers, "_iterator", None)
+        if iterator is not None:
+            workers = list(iterator._workers)
+            iterator._shutdown_workers()
+            for worker in workers:
+                if worker.is_alive():  # stuck in a transform, and deaf to torch's SIGTERM
+                    worker.kill()
+            cast(Any, self._workers)._iterator = None
 
     def seek(self, step: int) -> None:
         """Moves the cursor to where it stands after `step` batches since the start of training; costs nothing."""
@@ -262,6 +277,19 @@ class _RestOfEpoch:
 
     def __len__(self) -> int:
         return self.loader.steps_per_epoch
+
+
+def _close_at_exit(loader: Loader) -> None:
+    """Ends the workers before multiprocessing would: it sends SIGTERM, which they ignore, and waits for ever."""
+    reference = weakref.ref(loader)
+
+    def close() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.close()
+
+    # Exit functions run last in, first out, and multiprocessing registered its own when it was imported.
+    atexit.register(close)
 
 
 def _ignore_signals(_worker: int) -> None:

@@ -36,6 +36,8 @@ def complete_sets(
             np.arange(len(collection.pictures), dtype=np.int64) if collection.usable is None else collection.usable
         )
         sets = _divide(collection, everything, {"test": test_fraction, "val": val_fraction}, seed)
+    elif "train" not in sets:
+        raise DataError(f"Dividing the data: there is a {', '.join(sets)} set and no train set. Add one to train on.")
     elif "val" not in sets:
         sets |= _divide(collection, sets["train"], {"val": val_fraction}, seed)
     return {name: sets[name] for name in ("train", "val", "test") if name in sets and len(sets[name])}
@@ -49,10 +51,12 @@ def _divide(
     for label in np.unique(labels):
         members = indices[labels == label]
         members = members[split_order(seed, int(label), len(members))]
+        to_come = sum(fraction > 0 for fraction in fractions.values())
         for name, fraction in fractions.items():
             # One at least, while one at least is left for each set still to come and for train.
             count = max(round(len(labels[labels == label]) * fraction), 1 if fraction else 0)
-            count = min(count, max(len(members) - 1, 0))
+            to_come -= fraction > 0
+            count = min(count, max(len(members) - to_come - 1, 0))
             taken[name].append(members[:count])
             members = members[count:]
         taken["train"].append(members)

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from holdfast.errors import ConfigError
 
 Transform = Callable[[Tensor], Tensor]
-Augmentation = Literal["none", "shift", "shift+flip", "crop+flip", "crop+flip+color", "trivial"]
+Augmentation = Literal["none", "shift", "affine", "shift+flip", "crop+flip", "crop+flip+color", "trivial"]
 AUGMENTATIONS: tuple[str, ...] = get_args(Augmentation)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -84,6 +84,7 @@ def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str
 
     Args:
         augmentation: one of AUGMENTATIONS. "shift" crops at random from a padded picture (small pictures);
+            "affine" turns by 10° at most, shifts and scales by a tenth (signs and digits);
             "crop" is a random resized crop; "color" jitters brightness, contrast and saturation; "trivial" is
             TrivialAugment (Müller & Hutter, ICCV 2021) after a random resized crop.
         custom: import path of a user's transform in place of the augmentation; a float result is passed on as it is,
@@ -100,7 +101,10 @@ def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str
         return eval_transform(preprocessing)
     size = preprocessing.img_size
     steps: list[Any] = []
-    if augmentation.startswith("shift"):
+    if augmentation == "affine":
+        affine = v2.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), interpolation=v2.InterpolationMode.BILINEAR)
+        steps += [v2.Resize((size, size), _mode(preprocessing), antialias=True), affine]
+    elif augmentation.startswith("shift"):
         # Zero padding matches the background of scans and CIFAR alike; an eighth of the side is CIFAR's usual 4 of 32.
         steps += [v2.Resize((size, size), _mode(preprocessing), antialias=True), v2.RandomCrop(size, max(size // 8, 1))]
     else:

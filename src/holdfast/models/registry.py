@@ -126,7 +126,7 @@ def _is_timm(name: str) -> bool:
 def _construct(library: str, plain: str, architecture: Architecture) -> nn.Module:
     num_classes, in_channels, args = architecture.num_classes, architecture.in_channels, architecture.args
     if library == "torchvision":
-        return zoo.build_torchvision(plain, num_classes, in_channels, args)
+        return zoo.build_torchvision(plain, num_classes, in_channels, architecture.image_size, args)
     if library == "timm":
         return zoo.build_timm(plain, num_classes, in_channels, architecture.image_size, args)
     if not library:
@@ -168,7 +168,7 @@ def _construct_users(path: str, architecture: Architecture) -> nn.Module:
 def _try_on(model: nn.Module, architecture: Architecture) -> None:
     """Sends one empty picture through the model, so that a size it cannot take is found now and by name."""
     side = architecture.image_size
-    was_training, generator_state = model.training, torch.get_rng_state()
+    modes, generator_state = [(module, module.training) for module in model.modules()], torch.get_rng_state()
     model.eval()
     try:
         with torch.inference_mode():
@@ -176,10 +176,11 @@ def _try_on(model: nn.Module, architecture: Architecture) -> None:
     except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
         raise ConfigError(
             f"{architecture.name} cannot take pictures of {side} × {side} pixels with {architecture.in_channels} "
-            f"channel(s) ({str(error).splitlines()[0]}). Try another --img-size."
+            f"channel(s) ({(str(error) or repr(error)).splitlines()[0]}). Try another --img-size."
         ) from error
     finally:
-        model.train(was_training)
+        for module, training in modes:  # a constructor may have put some of its layers into eval mode
+            module.training = training
         torch.set_rng_state(generator_state)
     if not isinstance(output, torch.Tensor) or output.shape != (1, architecture.num_classes):
         found = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__

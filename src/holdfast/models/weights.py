@@ -45,9 +45,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # three libraries' own errors
-        raise CheckpointError(
-            f"Reading weights from {path}: {str(error).splitlines()[0] if str(error) else error!r}"
-        ) from error
+        raise CheckpointError(f"Reading weights from {path}: {(str(error) or repr(error)).splitlines()[0]}") from error
     state = loaded.get("state_dict", loaded.get("model", loaded)) if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(
@@ -102,5 +100,5 @@ def _differs_in_channels_only(value: Tensor, target: Tensor) -> bool:
         and target.ndim == 4
         and value.shape[0] == target.shape[0]
         and value.shape[2:] == target.shape[2:]
-        and 1 in (value.shape[1], target.shape[1])
+        and {value.shape[1], target.shape[1]} == {1, 3}
     )

@@ -25,12 +25,19 @@ def timm_names() -> list[str]:
     return [str(name) for name in timm.list_models()]
 
 
-def build_torchvision(name: str, num_classes: int, in_channels: int, args: dict[str, Any]) -> nn.Module:
-    """Builds a torchvision classifier with random weights; the first convolution takes `in_channels`."""
+def build_torchvision(
+    name: str, num_classes: int, in_channels: int, image_size: int, args: dict[str, Any]
+) -> nn.Module:
+    """Builds a torchvision classifier with random weights; the first convolution takes `in_channels`.
+
+    Its vision transformers are tied to one input size, and are told `image_size`.
+    """
     from torchvision import models
 
     # GoogLeNet and Inception return a tuple in training unless their side classifiers are off.
-    extra = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+    extra: dict[str, Any] = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+    if name.startswith("vit_"):
+        extra["image_size"] = image_size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # their own notice about a slow initialisation
         model = cast(nn.Module, models.get_model(name, weights=None, num_classes=num_classes, **(extra | args)))
@@ -66,7 +73,7 @@ def pretrained_state(library: str, name: str) -> dict[str, torch.Tensor]:
     except Exception as error:  # each hub client has errors of its own
         raise ConfigError(
             f"Getting the published weights of {library}:{name}: "
-            f"{str(error).splitlines()[0] if str(error) else error!r}. "
+            f"{(str(error) or repr(error)).splitlines()[0]}. "
             "Where there is no network, fetch them elsewhere and give the file: --weights FILE."
         ) from error
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from holdfast.checkpoints import read_single_file
+from holdfast.checkpoints.single_file import is_single_file
 from holdfast.config import Config
 from holdfast.data import Loader
 from holdfast.data.files import FilePictures
@@ -165,5 +167,12 @@ def load_first_weights(bench: Workbench) -> WeightsReport | None:
             raise ConfigError(
                 f"--weights {asked}: there is no such file. Give `pretrained`, or a .safetensors or .pth file."
             )
-        state = read_weights(path)
+        state = _read_weights(path)
     return load_pretrained(bench.state.model, state, asked)
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Reads a state dict from a file; one of our own is verified first."""
+    if path.suffix == ".safetensors" and is_single_file(path):
+        return read_single_file(path).tensors
+    return read_weights(path)

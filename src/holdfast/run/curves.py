@@ -49,25 +49,30 @@ class Curves:
             self._writer = None
 
     def rewind(self, step: int) -> None:
-        """Drops every point after `step` from the files."""
+        """Drops every point after `step` from the files, and every point that stands in them twice."""
         self.close()
+        seen: set[tuple[str, int]] = set()
         for path in sorted(self._directory.glob("events.out.tfevents.*")):
-            _drop_after(path, step)
+            _drop_after(path, step, seen)
 
 
-def _drop_after(path: Path, step: int) -> None:
+def _drop_after(path: Path, step: int, seen: set[tuple[str, int]]) -> None:
+    """Rewrites one file without the points after `step` and those in `seen`; adds the others to `seen`."""
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     kept: list[bytes] = []
     # The last record may be cut short by a kill; the loader stops before it, and so it is dropped too.
     for event in LegacyEventFileLoader(str(path)).Load():
-        if event.file_version or event.step <= step:
+        points = {(value.tag, event.step) for value in event.summary.value}
+        # The end of an epoch is noted again when a kill came between its evaluation and the next save.
+        if event.file_version or (event.step <= step and not (points and points <= seen)):
             kept.append(event.SerializeToString())
+            seen |= points
     if not kept:
         path.unlink()
         return
-    aside = path.with_name(f".holdfast-{path.name}")
+    aside = path.with_name(".holdfast-rewound")  # TensorBoard reads whatever has `tfevents` in its name
     with aside.open("wb") as file:
         writer = RecordWriter(file)
         for record in kept:

@@ -35,6 +35,9 @@ class RunDirectory:
 
     def __enter__(self) -> RunDirectory:
         self._refuse_others_folder()
+        # Closing any descriptor of a file gives up all of a process's locks on it: never open it a second time.
+        if self.path.resolve() in _held:
+            raise self._is_taken("This process")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
@@ -103,29 +106,26 @@ class RunDirectory:
             raise RunError(
                 f"Reading the run directory {self.path}: {error.strerror}. Give another place with --out."
             ) from error
-        if names and not names & {LOCK_FILE, "config.yaml"}:
+        if names and LOCK_FILE not in names and not {"config.yaml", "environment.json"} <= names:
             raise ConfigError(
                 f"--out {self.path} holds files that are not ours ({', '.join(sorted(names)[:3])}). "
                 "Give a folder that is new, empty, or a run of ours."
             )
 
+    def _is_taken(self, by: str) -> RunError:
+        return RunError(f"{by} is training in {self.path}. Wait for it, stop it, or give another --out.")
+
     def _take_lock(self) -> None:
         assert self._lock is not None
-        key = self.path.resolve()
         try:
-            if key in _held:
-                raise BlockingIOError
             # A POSIX lock belongs to this process alone: worker processes that outlive a kill do not hold it.
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             owner = os.pread(self._lock, 64, 0).decode(errors="replace").strip()
             os.close(self._lock)
             self._lock = None
-            raise RunError(
-                f"Another process{f' ({owner})' if owner else ''} is training in {self.path}. "
-                "Wait for it, stop it, or give another --out."
-            ) from error
-        _held.add(key)
+            raise self._is_taken(f"Another process{f' ({owner})' if owner else ''}") from error
+        _held.add(self.path.resolve())
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"process {os.getpid()}\n".encode(), 0)
         sync_directory(self.path)

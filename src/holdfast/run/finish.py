@@ -7,22 +7,22 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from holdfast.checkpoints import CheckpointStore
 from holdfast.data.sample import SetName
 from holdfast.run.build import Workbench
 from holdfast.run.directory import RunDirectory
 from holdfast.run.session import BEST_FILE, Session
+from holdfast.run.signals import StopRequest
 from holdfast.training import Evaluation, evaluate
 
 SUMMARY_FILE = "summary.json"
 
 
-def finish(session: Session) -> dict[str, Any]:
+def finish(session: Session, stop: StopRequest) -> dict[str, Any] | None:
     """Evaluates the best checkpoint on val and test, writes predictions.csv and summary.json, returns the summary.
 
-    The model of the session holds the best weights afterwards.
+    The model of the session holds the best weights afterwards. None when `stop` was asked for before it was done; the
+    next start does it again.
     """
     bench, directory, store = session.bench, session.directory, session.store
     best = store.best()
@@ -30,7 +30,13 @@ def finish(session: Session) -> dict[str, Any]:
     session.write_best()
     store.open(best).restore({"model": bench.state.model})
     names: tuple[SetName, ...] = ("val", "test")
-    evaluations = {name: _evaluate(bench, name) for name in names if name in bench.data.sets}
+    evaluations: dict[SetName, Evaluation] = {}
+    for name in names:
+        if name in bench.data.sets:
+            evaluation = _evaluate(bench, name, stop)
+            if evaluation is None:
+                return None
+            evaluations[name] = evaluation
     directory.write("predictions.csv", predictions_table(bench, evaluations))
     scores: dict[str, Any] = {
         name: {
@@ -89,10 +95,15 @@ def predictions_table(bench: Workbench, evaluations: Mapping[SetName, Evaluation
     return text.getvalue()
 
 
-def _evaluate(bench: Workbench, set_name: str) -> Evaluation:
-    with torch.inference_mode():
-        evaluation = evaluate(
-            bench.state.model, bench.eval_loader(set_name), bench.state.loss_fn, precision=bench.state.precision
+def _evaluate(bench: Workbench, set_name: SetName, stop: StopRequest) -> Evaluation | None:
+    loader = bench.eval_loader(set_name)
+    try:
+        return evaluate(
+            bench.state.model,
+            loader,
+            bench.state.loss_fn,
+            precision=bench.state.precision,
+            should_stop=lambda: bool(stop),
         )
-    assert evaluation is not None
-    return evaluation
+    finally:
+        loader.close()

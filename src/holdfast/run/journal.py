@@ -61,7 +61,8 @@ class Journal:
 
     def note_step(self, step: int, epoch: int, loss: Tensor, lr: float | None, indices: Tensor) -> None:
         """Takes in one step. The loss stays on its device, and is read only where a curve has a point."""
-        self._loss_sum = self._loss_sum + loss.double()
+        # Apple's GPUs have no float64.
+        self._loss_sum = self._loss_sum + (loss if loss.device.type == "mps" else loss.double())
         self._loss_count += 1
         if self._trace is not None:
             line = " ".join(map(str, [step, epoch, *indices.tolist()]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +84,6 @@ def resolve(config: Config, data: DataSummary) -> tuple[Config, list[Choice]]:
         choose("model", "lenet" if data.channels == 1 else "cifar-net", f"pictures are small ({size})")
     else:
         choose("model", "resnet18", f"pictures are large ({size})")
-    ours = resolved.model in ("lenet", "cifar-net", "mlp", "dynamic")
     if small:
         side = max(data.short_side, 32) if data.short_side < 28 else data.short_side
         choose(
@@ -96,7 +96,7 @@ def resolve(config: Config, data: DataSummary) -> tuple[Config, list[Choice]]:
     else:
         choose("img_size", 224, "what such models are made for")
     few = data.num_train < 2000
-    batch = 32 if few else 128 if small else 64
+    batch = 32 if few else 64
     choose("batch_size", max(1, min(batch, data.num_train)), f"{data.num_train:,} training pictures")
     steps = max(data.num_train // (resolved.batch_size or 1), 1)
     if resolved.weights:
@@ -105,9 +105,28 @@ def resolve(config: Config, data: DataSummary) -> tuple[Config, list[Choice]]:
         choose("epochs", 30 if few else int(np.clip(round(_FEW_STEPS * 4 / steps), 5, 30)), f"{steps} steps an epoch")
     else:
         choose("epochs", 30 if few else 20, f"{steps} steps an epoch, from scratch")
-    if ours:
+    _choose_optimizer(choose, resolved, few)
+    choose("weight_decay", 5e-4 if resolved.optimizer == "sgd" else 0.02, f"usual for {resolved.optimizer}")
+    choose("warmup_epochs", min(2.0, (resolved.epochs or 1) / 10), "a tenth of the training, two epochs at most")
+    if small and data.channels == 1:
+        choose("augment", "affine", "grey and small: often signs and digits, which a flip would change")
+    elif small:
+        choose("augment", "shift+flip", "small colour pictures")
+    else:
+        choose(
+            "augment", "crop+flip+color" if few else "crop+flip", "few large pictures" if few else "many large pictures"
+        )
+    _check_ranges(resolved)
+    return resolved, choices
+
+
+def _choose_optimizer(choose: Callable[[str, Any, str], None], resolved: Config, few: bool) -> None:
+    """Chooses the optimizer and its rate for the model in `resolved`; `few` training pictures."""
+    if resolved.model in ("lenet", "cifar-net", "mlp", "dynamic"):
         choose("optimizer", "adamw", "steady on small networks")
-        choose("lr", 2e-3, "usual for adamw on small networks")
+        if resolved.optimizer == "sgd":
+            choose("lr", 0.05, "usual for sgd on small networks")
+        choose("lr", 2e-3, f"usual for {resolved.optimizer} on small networks")
     else:
         attention = any(word in str(resolved.model) for word in ("vit", "swin", "deit", "mixer", "former", "convnext"))
         choose(
@@ -119,18 +138,6 @@ def resolve(config: Config, data: DataSummary) -> tuple[Config, list[Choice]]:
         base = base / 5 if resolved.weights else base
         rate = base * min((resolved.batch_size or 1) / (128 if resolved.optimizer != "sgd" else 256), 1.0)
         choose("lr", float(f"{rate:.3g}"), f"usual for {resolved.optimizer} at batch {resolved.batch_size}")
-    choose("weight_decay", 5e-4 if resolved.optimizer == "sgd" else 0.02, f"usual for {resolved.optimizer}")
-    choose("warmup_epochs", min(2.0, (resolved.epochs or 1) / 10), "a tenth of the training, two epochs at most")
-    if small and data.channels == 1:
-        choose("augment", "shift", "grey and small: often signs and digits, which a flip would change")
-    elif small:
-        choose("augment", "shift+flip", "small colour pictures")
-    else:
-        choose(
-            "augment", "crop+flip+color" if few else "crop+flip", "few large pictures" if few else "many large pictures"
-        )
-    _check_ranges(resolved)
-    return resolved, choices
 
 
 def preprocessing_for(config: Config, data: DataSummary) -> Preprocessing:

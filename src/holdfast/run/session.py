@@ -66,12 +66,21 @@ class Session:
         self.bench.loader.seek(self.state.step)
         self.journal.first_epoch = epoch
 
+    def close(self) -> None:
+        """Ends the worker processes and closes the files."""
+        self.bench.loader.close()
+        self._val_loader.close()
+        self.journal.close()
+
     def run(self, stop: StopRequest) -> bool:
         """Trains to the end; returns whether it got there. When `stop` was asked for, the state has been saved."""
         total = self.bench.total_steps
         self._epoch_first_step = self.state.step
         with self.console.progress("training", total, self.state.step) as bar:
             while True:
+                if stop:
+                    self._save()
+                    return False
                 if self._epoch_is_over() and not self._finish_epoch(stop):
                     self._save()
                     return False
@@ -122,7 +131,7 @@ class Session:
         return True
 
     def _note_epoch(self, evaluation: Evaluation, mean_loss: float, seconds: float) -> None:
-        step, best_so_far = self.state.step, self._best_accuracy()
+        step = self.state.step
         lr = self.state.schedule(step - 1) if self.state.schedule else 0.0
         metrics = {
             "accuracy": evaluation.accuracy,
@@ -131,7 +140,10 @@ class Session:
             "lr": lr,
             "seconds": round(seconds, 2),
         }
-        is_best = best_so_far is None or evaluation.accuracy > best_so_far
+        is_best = all(
+            (evaluation.accuracy, -evaluation.loss) > (row["val_accuracy"], -row["val_loss"])
+            for row in self.journal.history
+        )
         if self._saved_step != step and (is_best or step == self.bench.total_steps):
             self._save()
         if self._saved_step == step:
@@ -147,9 +159,6 @@ class Session:
             f"epoch {epoch:>3}/{self.bench.config.epochs}  loss {mean_loss:.4f}  val loss {evaluation.loss:.4f}  "
             f"val accuracy {evaluation.accuracy:6.2%}  {rate}{'  best so far' if is_best else ''}"
         )
-
-    def _best_accuracy(self) -> float | None:
-        return max((row["val_accuracy"] for row in self.journal.history), default=None)
 
     def write_best(self) -> None:
         """Makes `best.safetensors` the best checkpoint on disk, unless it is already."""
@@ -177,8 +186,8 @@ class Session:
         return at_epoch_end and (self.state.step // self.bench.steps_per_epoch) % int(count) == 0
 
     def _save(self) -> None:
-        if self._saved_step == self.state.step:
-            return
+        if self.state.step in (0, self._saved_step):
+            return  # a run at step 0 is a function of its settings
         epoch = self.state.step // self.bench.steps_per_epoch
         try:
             self.store.save(self.state.step, self.parts, metadata={**self.bench.metadata(), "epoch": epoch})

@@ -15,7 +15,7 @@ _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 class StopRequest:
     """A context in which SIGINT, SIGTERM and SIGUSR1 ask for a stop at the next step boundary.
 
-    A second SIGINT ends the process at once: the newest checkpoint is what it is.
+    A SIGINT after that ends the process at once: the newest checkpoint is what it is.
 
     Args:
         say: called with one line when the first signal arrives.

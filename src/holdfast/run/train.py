@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from holdfast.checkpoints import CheckpointStore, Retention
+from holdfast.checkpoints import BEST_CLASSIFIER, CheckpointStore
 from holdfast.config import Config, parse_save_every
+from holdfast.data.files import FilePictures
 from holdfast.data.sample import Collection
 from holdfast.data.split import complete_sets
 from holdfast.errors import ConfigError
+from holdfast.models.registry import resolve_name
 from holdfast.run import resume
 from holdfast.run.build import Workbench, build, load_first_weights, set_up_torch
 from holdfast.run.console import Console
@@ -70,6 +72,7 @@ def train(
     parse_save_every(config.save_every)
     collection = open_collection(config)
     resolved, choices, summary = _resolve(config, collection)
+    resolve_name(resolved.model or "")  # a misspelt model is said before anything is made
     out = Path(config.out or f"runs/{_stem(config.data)}-{_slug(resolved.model or '')}")
     source: Path | None = None
     if fork is not None:
@@ -105,30 +108,30 @@ def _work(
     console: Console,
 ) -> Outcome:
     config = bench.config
-    store = CheckpointStore(directory.checkpoints, Retention(config.keep, "accuracy", "max"), console.warn)
+    store = CheckpointStore(directory.checkpoints, replace(BEST_CLASSIFIER, last=config.keep), console.warn)
     if is_finished(directory, store, bench.total_steps):
         return _say_finished(directory, bench, console)
     curves = Curves(directory.path / "tensorboard", bench.total_steps) if config.tensorboard else None
     journal = Journal(directory, curves, Path(config.trace_samples) if config.trace_samples else None)
+    session = Session(bench, directory, store, journal, console)
     try:
-        session = Session(bench, directory, store, journal, console)
-        checkpoint = session.restore()
-        if checkpoint is not None:
-            _say_resumed(console, bench, directory, here, notes)
-        elif source is not None:
-            console.say(take_over(session, source))
-        elif (report := load_first_weights(bench)) is not None:
-            console.say(f"weights: {report}")
         with StopRequest(console.warn) as stop:
-            finished = session.run(stop)
-        if not finished:
-            console.warn(
-                f"stopped at step {bench.state.step:,} of {bench.total_steps:,}, saved. Run the same command to go on."
-            )
-            return Outcome(directory.path, False, stop.exit_code, bench.state.step, {})
-        summary = finish(session)
+            checkpoint = session.restore()
+            if checkpoint is not None:
+                _say_resumed(console, bench, directory, here, notes)
+            elif source is not None:
+                console.say(take_over(session, source))
+            elif (report := load_first_weights(bench)) is not None:
+                console.say(f"weights: {report}")
+            trained = session.run(stop)
+            summary = finish(session, stop) if trained else None
     finally:
-        journal.close()
+        session.close()
+    if summary is None:
+        console.warn(
+            f"stopped at step {bench.state.step:,} of {bench.total_steps:,}, saved. Run the same command to go on."
+        )
+        return Outcome(directory.path, False, stop.exit_code, bench.state.step, {})
     _say_done(console, directory, bench, summary)
     return Outcome(directory.path, True, 0, bench.state.step, summary)
 
@@ -224,7 +227,8 @@ def _say_finished(directory: RunDirectory, bench: Workbench, console: Console) -
 def _say_done(console: Console, directory: RunDirectory, bench: Workbench, summary: dict[str, Any]) -> None:
     path = shlex.quote(str(directory.path))
     pictures = bench.data.collection.pictures
-    example = f"{shlex.quote(bench.config.data)}/…" if hasattr(pictures, "root") else "PICTURE.png"
+    shown = int(bench.data.sets["val"][0])
+    example = shlex.quote(str(pictures.path(shown))) if isinstance(pictures, FilePictures) else "PICTURE.png"
     console.say(f"\ndone: best epoch {summary['best_epoch']}, {_scores(summary)}", "bold green")
     console.say(
         f"  {path}/best.safetensors    the model: weights, classes, preprocessing\n"

@@ -46,6 +46,8 @@ def score(predictor: Predictor, pictures: Pictures, indices: Indices, targets: T
     Raises:
         DataError: a picture cannot be read.
     """
+    if not len(indices):
+        raise DataError("Evaluating: there are no pictures in the set.")
     rows: list[Tensor] = []
     for chunk in torch.from_numpy(indices).split(fixed_batch_size(predictor.device)):
         inputs = [predictor.transform(pictures.read(int(i))) for i in chunk]

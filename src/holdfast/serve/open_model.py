@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from holdfast.checkpoints import Checkpoint, CheckpointStore, Retention, read_single_file
+from holdfast.checkpoints import BEST_CLASSIFIER, Checkpoint, CheckpointStore, read_single_file
 from holdfast.checkpoints.manifest import FILE_NAME
 from holdfast.errors import CheckpointError, ConfigError
 
@@ -45,6 +45,8 @@ def open_model(spec: str) -> ModelFile:
         raise ConfigError(
             f"There is no model at {name}. Give a run directory, a checkpoint directory or a .safetensors file."
         )
+    if which and not (path / "checkpoints").is_dir():
+        raise ConfigError(f"{spec}: {path} is not a run, so there is no {which!r} to choose. Leave out @{which}.")
     if path.is_file():
         single = read_single_file(path)
         return ModelFile(
@@ -61,7 +63,7 @@ def open_model(spec: str) -> ModelFile:
 
 
 def _from_run(run: Path, which: str) -> ModelFile:
-    store = CheckpointStore(run / "checkpoints", Retention(metric="accuracy"))
+    store = CheckpointStore(run / "checkpoints", BEST_CLASSIFIER)
     steps = store.steps()
     if not steps:
         raise CheckpointError(f"{run} has no checkpoint yet.")

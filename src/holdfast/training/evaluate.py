@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from holdfast.errors import DataError
 from holdfast.inference import forward_fixed
 
 
@@ -68,6 +69,9 @@ def evaluate(
 
     Returns:
         The evaluation; None when it was given up.
+
+    Raises:
+        DataError: there is no batch.
     """
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -93,6 +97,8 @@ def _evaluate(
         all_indices.append(indices)
         if should_stop():
             return None
+    if not outputs:
+        raise DataError("Evaluating: the batch source gave no batch; expected one at least.")
     scores, targets, indices = torch.cat(outputs), torch.cat(all_targets), torch.cat(all_indices)
     with torch.inference_mode():
         loss = float(loss_fn(scores, targets))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -53,7 +52,7 @@ def build_loss(name: str, label_smoothing: float = 0.0) -> Loss:
     module_name, _, attribute = name.partition(":")
     try:
         found: Any = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"Importing the loss {name!r}: {error}.") from error
-    loss: Loss = found() if isinstance(found, type) and issubclass(found, torch.nn.Module) else found
+    loss: Loss = found() if isinstance(found, type) else found
     return loss

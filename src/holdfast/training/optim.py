@@ -51,23 +51,7 @@ def build_optimizer(
     }
     if name not in kinds:
         raise ConfigError(f"There is no optimizer {name!r}. Choose one of: {', '.join(OPTIMIZERS)}.")
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    unused = set(lr_scales or {})
-    for parameter_name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        scale = 1.0
-        for pattern, factor in (lr_scales or {}).items():
-            if matches(pattern, parameter_name):
-                scale = factor
-                unused.discard(pattern)
-                break
-        groups.setdefault((scale, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
-    if unused:
-        raise ConfigError(
-            f"No parameter to train is called {' or '.join(sorted(unused))}; `holdfast models --show NAME` "
-            "lists the names."
-        )
+    groups = _group(model, weight_decay, lr_scales or {})
     if not groups:
         raise ConfigError("Every parameter of the model is frozen; there is nothing to train.")
     param_groups = [
@@ -82,6 +66,37 @@ def build_optimizer(
         raise ConfigError(f"Building the optimizer {name} with {args}: {error}.") from error
 
 
+def _group(
+    model: nn.Module, weight_decay: float, lr_scales: Mapping[str, float]
+) -> dict[tuple[float, float], list[nn.Parameter]]:
+    """Returns (factor of the learning rate, decay) → parameters, in the model's order."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    unused = set(lr_scales)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        pattern = next((pattern for pattern in lr_scales if matches(pattern, name)), None)
+        unused.discard(pattern or "")
+        scale = 1.0 if pattern is None else lr_scales[pattern]
+        groups.setdefault((scale, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    if unused:
+        raise ConfigError(
+            f"No parameter to train is called {' or '.join(sorted(unused))}; `holdfast models --show NAME` "
+            "lists the names."
+        )
+    return groups
+
+
 def matches(pattern: str, name: str) -> bool:
-    """Returns whether `pattern` names `name`: the same, a module above it, or a regular expression for all of it."""
-    return name == pattern or name.startswith(f"{pattern}.") or re.fullmatch(pattern, name) is not None
+    """Returns whether `pattern` names `name`: the same, a module above it, or a regular expression for all of it.
+
+    Raises:
+        ConfigError: it is no name and no regular expression.
+    """
+    try:
+        return name == pattern or name.startswith(f"{pattern}.") or re.fullmatch(pattern, name) is not None
+    except re.error as error:
+        raise ConfigError(
+            f"{pattern!r} is neither a name nor a regular expression ({error}); for a wildcard write "
+            f"{pattern.replace('*', '.*')!r}."
+        ) from error

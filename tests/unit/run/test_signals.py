@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from holdfast.run.signals import StopRequest
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
+def test_a_signal_is_noted_and_nothing_else_happens(number: signal.Signals, exit_code: int) -> None:
+    """Each of the three sets the flag, is announced once, and decides the exit code; the process goes on."""
+    said: list[str] = []
+    with StopRequest(said.append) as stop:
+        assert not stop
+        os.kill(os.getpid(), number)
+        assert stop
+        assert (stop.signal_number, stop.exit_code) == (number, exit_code)
+    assert len(said) == 1
+    assert said[0].startswith(f"{number.name}: finishing this step, then saving")
+    assert ("Ctrl-C again" in said[0]) == (number == signal.SIGINT)
+
+
+def test_a_second_signal_that_is_no_ctrl_c_changes_nothing() -> None:
+    """The first signal decides; SLURM's repeated SIGTERM is not announced again."""
+    said: list[str] = []
+    with StopRequest(said.append) as stop:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal_number == signal.SIGUSR1
+    assert len(said) == 1
+
+
+def test_the_handlers_before_it_come_back() -> None:
+    """After the block signals mean what they meant before."""
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    with StopRequest(lambda _: None):
+        assert signal.getsignal(signal.SIGTERM) != before[1]
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+def test_outside_the_main_thread_the_callers_handlers_stay() -> None:
+    """In a thread, where no handler may be installed, the block works and changes nothing."""
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[object] = []
+
+    def work() -> None:
+        with StopRequest(lambda _: None) as stop:
+            seen.extend([bool(stop), signal.getsignal(signal.SIGTERM)])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False, before]
+
+
+def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
+    """After the second SIGINT nothing more runs, and the exit code is 130."""
+    program = (
+        "import importlib.util, os, signal, sys\n"
+        "spec = importlib.util.spec_from_file_location('signals', sys.argv[1])\n"
+        "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
+        "with module.StopRequest(lambda text: print(text, flush=True)):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still here', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('not any more', flush=True)\n"
+    )
+    import holdfast.run.signals as module
+
+    done = subprocess.run([sys.executable, "-c", program, module.__file__], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stdout.splitlines() == [
+        "SIGINT: finishing this step, then saving (Ctrl-C again to stop now, without saving)",
+        "still here",
+    ]
