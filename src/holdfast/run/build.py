@@ -84,7 +84,8 @@ def set_up_torch(config: Config) -> torch.device:
         raise ConfigError("WORLD_SIZE is above 1: training with several processes is not there yet. Start one process.")
     # cuBLAS reads this when CUDA starts; without it matrix products are not deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(config.deterministic)
+    # The same switch as use_deterministic_algorithms, which imports torch's compiler (seconds).
+    torch.set_deterministic_debug_mode("error" if config.deterministic else "default")
     torch.backends.cudnn.benchmark = not config.deterministic
     # Filling fresh memory with NaN on every allocation guards against code that reads it; ours and torch's do not.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -42,15 +42,15 @@ def train_steps(state: TrainState, batches: Iterable[Any], until: int | None = N
         batch = next(source, None)
         if batch is None:
             return
+        device = state.device
         inputs, targets, *_ = batch
-        inputs = _to(inputs, state.device)
-        targets = _to(targets, state.device)
+        inputs, targets = _to(inputs, device), _to(targets, device)
 
         train_mode(state.model)
-        seed_generators(derive_seed("step", state.seed, state.step, state.rank), cuda=state.device.type == "cuda")
+        seed_generators(derive_seed("step", state.seed, state.step, state.rank), cuda=device.type == "cuda")
         lr = state.set_learning_rates()
         state.optimizer.zero_grad()
-        with torch.autocast(state.device.type, torch.bfloat16, enabled=state.precision == "bf16"):
+        with state.autocast(device):
             loss = state.loss_fn(state.model(inputs), targets)
         loss.backward()
         state.optimizer.step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -58,6 +59,10 @@ class TrainState:
         """Where the model's first parameter lies (the CPU for a model without parameters)."""
         parameter = next(self.model.parameters(), None)
         return torch.device("cpu") if parameter is None else parameter.device
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Returns the context of a forward pass: autocast for bf16, nothing for fp32 (an idle autocast costs 20 µs)."""
+        return torch.autocast(device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def set_learning_rates(self) -> float | None:
         """Sets every group's learning rate for the coming step; returns the schedule's value."""

@@ -491,7 +491,7 @@ def test_pruning_says_what_it_could_not_delete_and_the_save_stands(
     with monkeypatch.context() as patch:
         patch.setattr(files, "remove_tree", refuse)
         store.save(2, {})
-    assert said == ["Deleting the old checkpoint of step 1: Operation not permitted. It stays for now."]
+    assert said == ["Deleting the old checkpoint of step 1: Operation not permitted. Some of it stays for now."]
     assert store.steps() == [2]
     store.save(3, {})
     assert _names(tmp_path) == ["step-00000003"]

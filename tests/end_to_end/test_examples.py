@@ -1,0 +1,58 @@
+"""The examples run as they stand, in a process of their own; those that resume are run twice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def _run(name: str, *arguments: str, cwd: Path) -> str:
+    command = ["bash"] if name.endswith(".sh") else [sys.executable, "-W", "error"]
+    # `python` in a script means the one that runs the tests.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [*command, str(EXAMPLES / name), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("name", "last"), [("own_loop.py", 60), ("gan.py", 40)])
+def test_loops_of_your_own_go_on_where_they_were(name: str, last: int, tmp_path: Path) -> None:
+    """The first start begins at step 0, the second at the last save."""
+    assert "starting at step 0" in _run(name, "run", cwd=tmp_path)
+    assert f"starting at step {last}" in _run(name, "run", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train_from_python.py", "look_at_models.py"])
+def test_examples_in_python_run(name: str, tmp_path: Path) -> None:
+    """They end well and say something."""
+    assert _run(name, cwd=tmp_path)
+
+
+def test_the_tour_of_the_command_line_runs(tmp_path: Path) -> None:
+    """tour.sh: show, train, finished, one more epoch, val, predict, inspect, a CSV."""
+    said = _run("tour.sh", "tour", cwd=tmp_path)
+    assert "is finished: 4 epochs" in said and "from 4 to 5 epochs" in said
+    for name in ("grid.png", "val.json", "predictions.csv", "predictions.json", "run-csv/best.safetensors"):
+        assert (tmp_path / "tour" / name).stat().st_size > 0
+
+
+def test_the_demo_ends_on_the_same_bytes(tmp_path: Path) -> None:
+    """`holdfast demo` trains, is killed, resumes, and finds the same bytes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The same, to the last bit." in done.stdout and "resuming" in done.stdout
