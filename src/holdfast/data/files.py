@@ -44,9 +44,9 @@ def is_image_name(name: str) -> bool:
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sorts "2" before "10" and "img9" before "img10"; ties keep plain text order."""
+    """Sorts "2" before "10", "img9" before "img10" and "img" before both; ties keep plain text order."""
     parts = re.split(r"(\d+)", text)
-    return (*((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p), (2, 0, text))
+    return (*((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p), (-1, 0, text))
 
 
 class FilePictures:

@@ -8,7 +8,10 @@ caller, never those prefetched.
 from __future__ import annotations
 
 import atexit
+import multiprocessing
+import os
 import signal
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -129,7 +132,7 @@ class Loader:
             workers = list(iterator._workers)
             iterator._shutdown_workers()
             for worker in workers:
-                if worker.is_alive():  # stuck in a transform, and deaf to torch's SIGTERM
+                if worker.is_alive():  # stuck in code that no signal reaches
                     worker.kill()
             cast(Any, self._workers)._iterator = None
 
@@ -176,15 +179,20 @@ class Loader:
         return self.indices[epoch_order(self.seed, epoch, len(self.indices))] if self.shuffle else self.indices
 
     def _batch(self, epoch_indices: Indices, batch: int) -> Indices:
-        members = epoch_indices[batch * self.batch_size : (batch + 1) * self.batch_size]
-        return members[self.world.share(len(members))]
+        return _members(epoch_indices, batch, self.batch_size, self.world.share)
 
     def rest_of_epoch(self) -> Iterator[list[tuple[int, int]]]:
         """Yields, for each batch from the cursor to the end of the epoch, its (epoch, index) pairs."""
-        epoch = self.epoch
-        epoch_indices = self._epoch_indices(epoch)
-        for batch in range(self.batches_delivered, self.steps_per_epoch):
-            yield [(epoch, int(index)) for index in self._batch(epoch_indices, batch)]
+        epoch, epoch_indices = self.epoch, self._epoch_indices(self.epoch)
+        batches = range(self.batches_delivered, self.steps_per_epoch)
+        batch_size, share = self.batch_size, self.world.share
+
+        def positions() -> Iterator[list[tuple[int, int]]]:  # holds no reference to the loader, see _RestOfEpoch
+            for batch in batches:
+                members = _members(epoch_indices, batch, batch_size, share)
+                yield [(epoch, int(index)) for index in members]
+
+        return positions()
 
     def _from_this_process(self) -> Iterator[Any]:
         for positions in self.rest_of_epoch():
@@ -203,6 +211,11 @@ class Loader:
                 f"A worker process that prepares pictures died ({str(error).splitlines()[0]}). It is often memory that "
                 "ran out: take fewer --workers or a smaller --batch-size, and run the same command again."
             ) from error
+
+
+def _members(epoch_indices: Indices, batch: int, batch_size: int, share: Callable[[int], slice]) -> Indices:
+    members = epoch_indices[batch * batch_size : (batch + 1) * batch_size]
+    return members[share(len(members))]
 
 
 def collate(items: list[Item]) -> Batch:
@@ -267,20 +280,27 @@ class _Collate:
 
 
 class _RestOfEpoch:
-    """What torch's DataLoader asks for batches; it always starts from the loader's cursor."""
+    """What torch's DataLoader asks for batches; it always starts from the loader's cursor.
+
+    The loader is not kept alive from here: freed in a cycle, torch's queues lose the message that ends the workers.
+    """
 
     def __init__(self, loader: Loader) -> None:
-        self.loader = loader
+        self.loader = weakref.ref(loader)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return self.loader.rest_of_epoch()
+        loader = self.loader()
+        assert loader is not None
+        return loader.rest_of_epoch()
 
     def __len__(self) -> int:
-        return self.loader.steps_per_epoch
+        loader = self.loader()
+        assert loader is not None
+        return loader.steps_per_epoch
 
 
 def _close_at_exit(loader: Loader) -> None:
-    """Ends the workers before multiprocessing would: it sends SIGTERM, which they ignore, and waits for ever."""
+    """Ends the workers before multiprocessing would, which lets none finish."""
     reference = weakref.ref(loader)
 
     def close() -> None:
@@ -294,8 +314,21 @@ def _close_at_exit(loader: Loader) -> None:
 
 def _ignore_signals(_worker: int) -> None:
     # Ctrl-C and SLURM signal the whole process group; the main process decides when workers stop.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"):  # macOS cannot ask who sent a signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_when_main_says_so, daemon=True).start()
+
+
+def _end_when_main_says_so() -> None:
+    # torch and multiprocessing end a worker that is stuck by SIGTERM, and would wait for it for ever otherwise.
+    main = multiprocessing.parent_process()
+    while main is not None and signal.sigwaitinfo({signal.SIGTERM}).si_pid != main.pid:
+        pass
+    os._exit(0)  # as torch's own handler does; another code would be reported as a crash
 
 
 @contextmanager

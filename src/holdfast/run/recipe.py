@@ -134,9 +134,9 @@ def _choose_optimizer(choose: Callable[[str, Any, str], None], resolved: Config,
             "adamw" if attention or few else "sgd",
             "few pictures or attention" if attention or few else "usual for convolutions",
         )
-        base = 5e-4 if resolved.optimizer != "sgd" else 0.1
+        base = 0.1 if resolved.optimizer == "sgd" else 5e-4 if attention else 1e-3
         base = base / 5 if resolved.weights else base
-        rate = base * min((resolved.batch_size or 1) / (128 if resolved.optimizer != "sgd" else 256), 1.0)
+        rate = base * min((resolved.batch_size or 1) / (256 if resolved.optimizer == "sgd" else 64), 1.0)
         choose("lr", float(f"{rate:.3g}"), f"usual for {resolved.optimizer} at batch {resolved.batch_size}")
 
 

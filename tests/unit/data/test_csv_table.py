@@ -167,7 +167,7 @@ class TestProblems:
     ) -> None:
         """An index below zero or beyond the list is an error, not the last class."""
         message = problem(picture_folder, PLAIN, classes=["cold", "warm"], target_transform=lambda _: value)
-        assert f"target_transform made {value} of 'cold'; expected 0 … 1" in message
+        assert f"target_transform made {value}; expected 0 … 1" in message
 
     def test_reading_fails_when_a_set_is_unknown(self, picture_folder: Path) -> None:
         """The value, its line and its column are named."""

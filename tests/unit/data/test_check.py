@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+import torch
+import xxhash
+
+from holdfast.data import read_folder
+from holdfast.data.check import CheckedFile, check_file, check_files
+
+
+def test_sound_files_have_size_and_digest_and_no_problem(picture_folder: Path) -> None:
+    """Every file is read in order; its size and the digest of its bytes are told, and progress is counted up."""
+    pictures = read_folder(picture_folder).pictures
+    progress: list[int] = []
+    results = check_files(pictures, progress.append)
+    assert progress == list(range(1, 25))
+    for index, result in enumerate(results):
+        data = pictures.path(index).read_bytes()
+        assert result == CheckedFile(len(data), xxhash.xxh3_128_hexdigest(data), None)
+
+
+def test_every_bad_file_is_named_with_what_is_wrong(picture_folder: Path) -> None:
+    """Of 24 files a cut one, an empty one, a text and a missing one are each told by path, and the rest are sound."""
+    pictures = read_folder(picture_folder).pictures
+    cut, empty, text, gone = (pictures.path(i) for i in (2, 9, 17, 23))
+    cut.write_bytes(cut.read_bytes()[:-100])
+    empty.write_bytes(b"")
+    text.write_text("<html>not found</html>")
+    gone.unlink()
+    problems = {i: r.problem for i, r in enumerate(check_files(pictures)) if r.problem}
+    assert list(problems) == [2, 9, 17, 23]
+    assert problems[2].startswith(f"{cut}: damaged or cut short (")
+    assert problems[9] == f"{empty}: the file is empty (0 bytes)"
+    assert problems[17] == f"{text}: not an image (it looks like a web page)"
+    assert problems[23] == f"{gone}: cannot be read (No such file or directory)"
+
+
+def test_a_bad_file_still_has_size_and_digest(tmp_path: Path) -> None:
+    """What was there is recorded even when it is no picture; what could not be read has neither."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"text")
+    assert (check_file(path).num_bytes, check_file(path).digest) == (4, xxhash.xxh3_128_hexdigest(b"text"))
+    missing = check_file(tmp_path / "b.jpg")
+    assert (missing.num_bytes, missing.digest) == (-1, "")
+
+
+def test_the_real_ants_and_bees_are_sound(real_data: Path) -> None:
+    """All 153 validation pictures of the tutorial's set decode to the end."""
+    pictures = read_folder(real_data / "hymenoptera_data").pictures
+    results = [check_file(pictures.path(i)) for i in range(245, 398, 3)]
+    assert [result.problem for result in results] == [None] * 51
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_the_number_of_threads_is_put_back(picture_folder: Path, num_threads: int) -> None:
+    """The check runs torch on one thread and leaves its setting as it was."""
+    torch.set_num_threads(num_threads)
+    check_files(read_folder(picture_folder).pictures)
+    assert torch.get_num_threads() == num_threads
+
+
+def test_an_interrupted_check_puts_the_threads_back(picture_folder: Path) -> None:
+    """Whatever the caller's progress function raises comes through, and the setting is put back."""
+    torch.set_num_threads(2)
+
+    def stop(_done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check_files(read_folder(picture_folder).pictures, stop)
+    assert torch.get_num_threads() == 2
