@@ -55,7 +55,9 @@ def make_index(
 def format_index(rows: list[IndexRow]) -> str:
     """Returns the table as CSV text with a header."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # Python's csv does not quote a lone carriage return, and takes it for a line's end when it reads.
+    odd = any("\r" in r.path + r.label for r in rows)
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
     writer.writerow(_HEADER)
     writer.writerows((r.path, r.label, r.set_name, r.num_bytes, r.digest) for r in rows)
     return text.getvalue()

@@ -23,7 +23,14 @@ from holdfast.errors import DataError
 
 text = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from(',"\n\r\t;'), max_size=12)
 rows_of_any_kind = st.lists(
-    st.builds(IndexRow, text, text, st.sampled_from(["train", "val", "test", ""]), st.integers(-1, 2**40), text),
+    st.builds(
+        IndexRow,
+        text,
+        text,
+        st.sampled_from(["train", "val", "test", ""]),
+        st.integers(-1, 2**40),
+        st.text("0123456789abcdef", max_size=8),
+    ),
     max_size=6,
 )
 

@@ -35,7 +35,7 @@ def test_the_digits_need_no_files() -> None:
 def test_a_folder_of_class_folders_is_opened(picture_folder: Path) -> None:
     """A folder, and a class list for it."""
     assert open_data(str(picture_folder)).pictures.classes == ["blue", "green", "red"]
-    assert open_data(str(picture_folder), classes=["red", "green", "blue"]).pictures.labels[0] == 2
+    assert open_data(str(picture_folder), classes=["red", "green", "blue"]).pictures.classes[0] == "red"
 
 
 def test_a_path_may_begin_with_a_tilde(picture_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,8 @@ def test_opening_fails_when_a_set_of_torchvisions_is_not_unpacked(tmp_path: Path
 def test_opening_fails_when_torchvision_has_no_such_set() -> None:
     """Those that can be opened are listed."""
     assert problem("torchvision:Nonsense") == (
-        "torchvision has no data set 'Nonsense'. Those we can open: CIFAR10, CIFAR100, FashionMNIST, KMNIST, MNIST, QMNIST."
+        "torchvision has no data set 'Nonsense'. "
+        "Those we can open: CIFAR10, CIFAR100, FashionMNIST, KMNIST, MNIST, QMNIST."
     )
 
 
