@@ -121,6 +121,7 @@ class Loader:
         batches = self._from_workers() if self._workers is not None else self._from_this_process()
         for batch in batches:
             if isinstance(batch, _Failure):
+                self.close()  # the error's traceback may keep this loader until it is too late to end workers well
                 raise DataError(batch.message)
             self.batches_delivered += 1
             yield batch
@@ -186,13 +187,9 @@ class Loader:
         epoch, epoch_indices = self.epoch, self._epoch_indices(self.epoch)
         batches = range(self.batches_delivered, self.steps_per_epoch)
         batch_size, share = self.batch_size, self.world.share
-
-        def positions() -> Iterator[list[tuple[int, int]]]:  # holds no reference to the loader, see _RestOfEpoch
-            for batch in batches:
-                members = _members(epoch_indices, batch, batch_size, share)
-                yield [(epoch, int(index)) for index in members]
-
-        return positions()
+        del self  # torch keeps this generator, which must not keep the loader: see _RestOfEpoch
+        for batch in batches:
+            yield [(epoch, int(index)) for index in _members(epoch_indices, batch, batch_size, share)]
 
     def _from_this_process(self) -> Iterator[Any]:
         for positions in self.rest_of_epoch():
@@ -203,7 +200,9 @@ class Loader:
     def _from_workers(self) -> Iterator[Any]:
         assert self._workers is not None
         try:
-            yield from self._workers
+            with _signals_held():
+                batches = iter(self._workers)
+            yield from batches
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
@@ -312,14 +311,26 @@ def _close_at_exit(loader: Loader) -> None:
     atexit.register(close)
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Holds signals back while workers start, so that none is hit before `_ignore_signals` has run in it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _ignore_signals(_worker: int) -> None:
     # Ctrl-C and SLURM signal the whole process group; the main process decides when workers stop.
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGUSR1})
     if not hasattr(signal, "sigwaitinfo"):  # macOS cannot ask who sent a signal
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # also where workers are not forked
     threading.Thread(target=_end_when_main_says_so, daemon=True).start()
 
 
