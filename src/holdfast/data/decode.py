@@ -23,6 +23,11 @@ from holdfast.errors import DataError
 
 Decoder = Literal["auto", "torchcodec", "pillow"]
 
+# What we open, by Pillow's names. Not all it knows: EPS would start Ghostscript, and nothing we read runs a program.
+Image.init()
+_WANTED = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
+FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)  # some builds of Pillow lack some
+
 _BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 
 
@@ -69,7 +74,7 @@ def decode_image(source: bytes | Path, channels: int = 3, decoder: Decoder = "au
             # Pillow warns of odd metadata and of large pictures, on opening; what it cannot decode it raises.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if decoder != "pillow" and torchcodec_version() is not None and _suits_torchcodec(data, image):
                     return _decode_with_torchcodec(data, image, channels)
                 return _decode_with_pillow(image, channels)

@@ -139,6 +139,8 @@ def _scan(folder: Path, root: Path, notices: list[str]) -> Iterator[str]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         prefix = os.path.relpath(directory, root).replace(os.sep, "/")
         for name in names:
+            if not _is_text(name):
+                raise DataError(f"Reading {directory}: the file name {name!r} is not UTF-8. Rename the file.")
             if is_image_name(name):
                 paths.append(f"{prefix}/{name}")
             elif not name.startswith(".") and name.lower() not in _CLUTTER:
@@ -205,3 +207,12 @@ def _subfolders(folder: Path) -> list[str]:
 
 def _listed(names: list[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file name is UTF-8; Python reads other bytes as lone surrogates, which no table can hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

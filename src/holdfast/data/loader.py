@@ -7,11 +7,6 @@ caller, never those prefetched.
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing
-import os
-import signal
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +20,7 @@ from torch.utils.data import DataLoader, Sampler
 from holdfast.data.order import epoch_order
 from holdfast.data.sample import Batch, Indices, Pictures
 from holdfast.data.transforms import Transform
+from holdfast.data.workers import close_at_exit, ignore_signals, signals_held
 from holdfast.distributed import World
 from holdfast.errors import CheckpointMismatch, ConfigError, DataError
 from holdfast.randomness import derive_seed, seed_generators
@@ -105,11 +101,11 @@ class Loader:
                 collate_fn=self._collate,
                 pin_memory=self._pin,
                 persistent_workers=True,
-                worker_init_fn=_ignore_signals,
+                worker_init_fn=ignore_signals,
                 # Its base seed would otherwise be drawn from the generator that the model uses.
                 generator=torch.Generator().manual_seed(0),
             )
-            _close_at_exit(self)
+            close_at_exit(self)
 
     def __len__(self) -> int:
         """Batches in a whole epoch."""
@@ -200,7 +196,7 @@ class Loader:
     def _from_workers(self) -> Iterator[Any]:
         assert self._workers is not None
         try:
-            with _signals_held():
+            with signals_held():
                 batches = iter(self._workers)
             yield from batches
         except RuntimeError as error:
@@ -265,6 +261,12 @@ class _Collate:
         for item in items:
             if isinstance(item, _Failure):
                 return item
+            image: object = item[0]  # a user's transform may return anything
+            if self.collate_fn is collate and not isinstance(image, Tensor):
+                return _Failure(
+                    f"Making a batch: the transform made a {type(image).__name__} of {self.pictures.name(item[2])}; "
+                    "expected a tensor. End it with v2.ToImage() and v2.ToDtype(torch.float32, scale=True)."
+                )
         good = cast(list[Item], items)
         if self.collate_fn is collate:
             first = good[0]
@@ -296,50 +298,6 @@ class _RestOfEpoch:
         loader = self.loader()
         assert loader is not None
         return loader.steps_per_epoch
-
-
-def _close_at_exit(loader: Loader) -> None:
-    """Ends the workers before multiprocessing would, which lets none finish."""
-    reference = weakref.ref(loader)
-
-    def close() -> None:
-        alive = reference()
-        if alive is not None:
-            alive.close()
-
-    # Exit functions run last in, first out, and multiprocessing registered its own when it was imported.
-    atexit.register(close)
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Holds signals back while workers start, so that none is hit before `_ignore_signals` has run in it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _ignore_signals(_worker: int) -> None:
-    # Ctrl-C and SLURM signal the whole process group; the main process decides when workers stop.
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGUSR1})
-    if not hasattr(signal, "sigwaitinfo"):  # macOS cannot ask who sent a signal
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # also where workers are not forked
-    threading.Thread(target=_end_when_main_says_so, daemon=True).start()
-
-
-def _end_when_main_says_so() -> None:
-    # torch and multiprocessing end a worker that is stuck by SIGTERM, and would wait for it for ever otherwise.
-    main = multiprocessing.parent_process()
-    while main is not None and signal.sigwaitinfo({signal.SIGTERM}).si_pid != main.pid:
-        pass
-    os._exit(0)  # as torch's own handler does; another code would be reported as a crash
 
 
 @contextmanager

@@ -35,6 +35,8 @@ def open_data(
     Raises:
         DataError: there is nothing there, or it is none of these.
     """
+    if classes is not None and (source == "digits" or source.startswith("torchvision:")):
+        raise DataError(f"A list of classes is for folders and CSVs; {source} brings its own.")
     if source == "digits":
         return Collection(load_digits())
     if source.startswith("torchvision:"):
@@ -50,6 +52,8 @@ def open_data(
             return read_idx_folder(idx_folder)
         raise DataError(f"{source} is a file, and not a CSV. Expected {_FORMS}.")
     if idx_folder := find_idx_folder(path):
+        if classes is not None:
+            raise DataError(f"A list of classes is for folders and CSVs; the IDX files in {source} have numbers.")
         return read_idx_folder(idx_folder)
     if not any(path.iterdir()):
         raise DataError(f"{source} is an empty folder. Expected one folder a class in it, such as {source}/cats/1.jpg.")

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from holdfast.config import Config
+from holdfast.data.decode import FORMATS
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Indices, Pictures, SetName
 from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -49,7 +50,7 @@ def summarize(pictures: Pictures, sets: dict[SetName, Indices]) -> DataSummary:
     for index in picked:
         if isinstance(pictures, FilePictures):
             try:
-                with Image.open(pictures.path(int(index))) as image:
+                with Image.open(pictures.path(int(index)), formats=FORMATS) as image:
                     sides.append(min(image.size))
                     grey = grey and image.mode in ("1", "L", "LA", "I", "I;16", "F")
             except OSError:

@@ -412,3 +412,12 @@ class TestNotAnImage:
         with pytest.warns(UserWarning, match="Metadata Warning|Tag data larger"):
             Image.open(io.BytesIO(data))
         assert torch.equal(decode_image(bytes(data)), tensor(noise()))
+
+
+@pytest.mark.parametrize("format_name", ["EPS", "ICO", "PDF"])
+def test_formats_that_are_no_pictures_of_ours_fail(tmp_path: Path, format_name: str) -> None:
+    """An EPS would start Ghostscript, and nothing we read runs a program: it is refused under any name."""
+    path = tmp_path / "innocent.jpg"
+    Image.new("RGB", (32, 32)).save(path, format_name)
+    with pytest.raises(DataError, match=r"innocent\.jpg: not an image"):
+        decode_image(path)

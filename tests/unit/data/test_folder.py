@@ -345,3 +345,13 @@ def test_a_collection_outlives_a_change_of_the_folder(picture_folder: Path) -> N
     pictures = read_folder(picture_folder).pictures
     shutil.copy(picture_folder / "red" / "0.jpg", picture_folder / "red" / "new.jpg")
     assert len(pictures) == 24
+
+
+def test_a_file_name_that_is_not_text_fails(tmp_path: Path) -> None:
+    """No table can hold a name that is not UTF-8: it is refused with the folder it is in."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "1.png")
+    (tmp_path / "b/1.png").rename(tmp_path / "b" / os.fsdecode(b"\xff.png"))
+    with pytest.raises(DataError, match=r"/b: the file name .* is not UTF-8"):
+        read_folder(tmp_path)

@@ -545,3 +545,10 @@ class TestShares:
         one = noisy_loader(batch_size=6)
         one.load_state_dict(two.state_dict())
         assert epochs(one)[0] == epochs(noisy_loader(batch_size=6))[0][1:]
+
+
+def test_a_transform_that_makes_no_tensor_fails_and_names_the_picture() -> None:
+    """An array or a PIL picture is not quietly guessed at."""
+    loader = Loader(ArrayPictures(np.zeros((2, 8, 8), np.uint8), [0, 1]), batch_size=2, transform=lambda x: x.numpy())  # type: ignore[arg-type,return-value]
+    with pytest.raises(DataError, match=r"the transform made a ndarray of #0; expected a tensor"):
+        next(iter(loader))

@@ -1,0 +1,69 @@
+"""The life of worker processes: they start whole, do not die of signals meant for the run, and end with it.
+
+torch's DataLoader starts them and gives them work; this file knows nothing of pictures, order or batches.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Closable(Protocol):
+    """Whatever has worker processes to end."""
+
+    def close(self) -> None:
+        """Ends them."""
+        ...
+
+
+def close_at_exit(owner: Closable) -> None:
+    """Ends the workers before multiprocessing would, which lets none finish."""
+    reference = weakref.ref(owner)
+
+    def close() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.close()
+
+    # Exit functions run last in, first out, and multiprocessing registered its own when it was imported.
+    atexit.register(close)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Holds signals back while workers start, so that none is hit before `ignore_signals` has run in it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_signals(_worker: int) -> None:
+    """Makes a worker deaf to SIGINT and SIGUSR1, and to a SIGTERM that is not from the main process."""
+    # Ctrl-C and SLURM signal the whole process group; the main process decides when workers stop.
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGUSR1})
+    if not hasattr(signal, "sigwaitinfo"):  # macOS cannot ask who sent a signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # also where workers are not forked
+    threading.Thread(target=_end_when_main_says_so, daemon=True).start()
+
+
+def _end_when_main_says_so() -> None:
+    # torch and multiprocessing end a worker that is stuck by SIGTERM, and would wait for it for ever otherwise.
+    main = multiprocessing.parent_process()
+    while main is not None and signal.sigwaitinfo({signal.SIGTERM}).si_pid != main.pid:
+        pass
+    os._exit(0)  # as torch's own handler does; another code would be reported as a crash
