@@ -23,6 +23,7 @@ import yaml
 from holdfast.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "HOLDFAST_"
+OTHER_VARIABLES = frozenset({"HOLDFAST_TEST_DATA"})  # ours, and no settings
 _EXPONENT = re.compile(r"[-+]?\d+\.?\d*[eE][-+]?\d+")
 
 
@@ -154,8 +155,8 @@ def load_config(
 
     Args:
         file: YAML with the names of the settings as keys.
-        environ: HOLDFAST_EPOCHS=20 and the like; by default the process's environment. Names of ours that are no
-            settings (HOLDFAST_TEST_DATA) are left alone.
+        environ: HOLDFAST_EPOCHS=20 and the like; by default the process's environment. HOLDFAST_TEST_DATA is no setting
+            and is left alone.
         flags: setting → value, None for a flag that was not given.
         assignments: texts such as `lr=0.1` and `model_args.dropout=0.5`.
 
@@ -167,7 +168,7 @@ def load_config(
         _merge(values, _read_file(file), f"in {file}")
     for name, text in (os.environ if environ is None else environ).items():
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if name.startswith(ENVIRONMENT_PREFIX) and key in FIELDS:
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in OTHER_VARIABLES:
             _merge(values, {key: text}, f"in the environment ({name})")
     _merge(values, {k: v for k, v in (flags or {}).items() if v is not None}, "on the command line")
     for assignment in assignments:

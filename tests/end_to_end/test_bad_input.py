@@ -252,3 +252,86 @@ def test_second_process_on_one_run_is_refused(cli, tmp_path: Path) -> None:
         again.send_signal(signal.SIGTERM)
         rest = again.stdout.read()
         assert again.wait(60) == 143 and "saved" in rest
+
+
+def test_a_run_inside_data_is_refused(holdfast, picture_folder: Path) -> None:
+    """Nothing is written into DATA, not even the run: exit 2, and DATA is as it was."""
+    before = _snapshot(picture_folder)
+    said = holdfast("train", picture_folder, *QUICK, "--out", picture_folder / "runs/x")
+    assert said.code == 2 and "lies in DATA" in said.err and _snapshot(picture_folder) == before
+
+
+def test_one_picture_in_two_rows_is_refused(holdfast, picture_folder: Path, tmp_path: Path) -> None:
+    """Left in, it could be in train and test, or in two classes: exit 3, with both lines."""
+    (tmp_path / "t.csv").write_text("file,label\nred/1.jpg,red\nblue/1.jpg,blue\nred/1.jpg,blue\n")
+    said = holdfast("train", "t.csv", "--image-dir", picture_folder)
+    assert said.code == 3 and "line 4: red/1.jpg stands in line 2 already" in said.err
+
+
+def test_rows_in_another_order_are_other_data(holdfast, picture_folder: Path, tmp_path: Path) -> None:
+    """Sets are kept by place, so a shuffled CSV must not pass for the same one."""
+    rows = [f"{c}/{n}.jpg,{c}" for c in ("blue", "green", "red") for n in range(8)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,label", *rows]))
+    command = ("train", "t.csv", "--image-dir", picture_folder, *QUICK, "--out", "run")
+    assert holdfast(*command).code == 0
+    (tmp_path / "t.csv").write_text("\n".join(["file,label", *reversed(rows)]))
+    said = holdfast(*command)
+    assert said.code == 3 and "in another order" in said.err
+
+
+def test_a_start_that_failed_leaves_nothing_to_trip_over(holdfast) -> None:
+    """No checkpoint, nothing begun: the corrected command runs under its own recipe."""
+    said = holdfast("train", "digits", *QUICK, "--out", "run", "--weights", "nowhere.pth")
+    assert said.code == 2 and "nowhere.pth: there is no such file" in said.err
+    assert holdfast("train", "digits", *QUICK, "--out", "run").code == 0
+
+
+def test_divergence_is_an_error_and_never_the_best(holdfast, tmp_path: Path) -> None:
+    """A loss that is no number: exit 1, what to do, no model handed on, earlier checkpoints kept."""
+    said = holdfast("train", "digits", *QUICK, "--optimizer", "sgd", "--lr", "1e30", "--out", "run")
+    assert said.code == 1 and "The loss is not a number any more" in said.err
+    assert not (tmp_path / "run/best.safetensors").exists()
+
+
+def test_a_fork_that_stopped_before_its_first_save_is_forked_again(holdfast, tmp_path: Path) -> None:
+    """The same command again begins with the source's weights, never with fresh ones."""
+    base = ("train", "digits", "--model", "mlp", "--img-size", "8")
+    assert holdfast(*base, "--epochs", "2", "--out", "run").code == 0
+    fork = (*base, "--epochs", "4", "--weight-decay", "0.5", "--out", "run")
+    assert "forked from" in holdfast(*fork, "--fork", "whole").out
+    assert "forked from" in holdfast(*fork, "--fork", "cut").out
+    shutil.rmtree(tmp_path / "cut/checkpoints")
+    (tmp_path / "cut/summary.json").unlink()
+    assert "forked from" in holdfast(*fork, "--fork", "cut").out
+    newest = max((tmp_path / "whole/checkpoints").glob("step-*")).name
+    for part in ("model", "optimizer"):
+        one, other = (tmp_path / run / "checkpoints" / newest / f"{part}.safetensors" for run in ("whole", "cut"))
+        assert one.read_bytes() == other.read_bytes()
+    state = (tmp_path / "whole/checkpoints" / newest / "state.json").read_text()
+    assert '"weight_decay":0.5' in state and '"weight_decay":0.02' not in state
+
+
+def test_a_damaged_best_does_not_stop_the_end(holdfast, tmp_path: Path) -> None:
+    """The best checkpoint damaged: best.safetensors, made at its best, stands in; damaged too, it is made anew."""
+    import json
+
+    command = ("train", "digits", "--model", "mlp", "--img-size", "8", "--epochs", "3", "--out", "run")
+    assert holdfast(*command).code == 0
+    run = tmp_path / "run"
+    best = json.loads((run / "summary.json").read_text())["best_step"]
+    whole = (run / "best.safetensors").read_bytes()
+    flipped = bytearray(whole)
+    flipped[-9] ^= 4
+    (run / "best.safetensors").write_bytes(flipped)
+    (run / "summary.json").unlink()
+    assert holdfast(*command).code == 0
+    assert (run / "best.safetensors").read_bytes() == whole
+    victim = run / "checkpoints" / f"step-{best:08d}" / "model.safetensors"
+    data = bytearray(victim.read_bytes())
+    data[-9] ^= 4
+    newest = max((run / "checkpoints").glob("step-*"))
+    if newest.name != victim.parent.name:
+        victim.write_bytes(data)
+        (run / "summary.json").unlink()
+        assert holdfast(*command).code == 0
+        assert (run / "best.safetensors").read_bytes() == whole

@@ -41,7 +41,13 @@ def test_the_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPa
 
 def test_other_environment_variables_are_left_alone() -> None:
     """Names of ours that are no settings, and settings without our prefix, are not read."""
-    assert load_config(environ={"HOLDFAST_TEST_DATA": "/x", "EPOCHS": "3", "HOLDFAST_": "4"}) == Config()
+    assert load_config(environ={"HOLDFAST_TEST_DATA": "/x", "EPOCHS": "3"}) == Config()
+
+
+def test_an_unknown_variable_of_ours_fails_with_the_nearest_one() -> None:
+    """HOLDFAST_EPOCH is refused as a misspelt key in a file is."""
+    with pytest.raises(ConfigError, match=r"'epoch' in the environment \(HOLDFAST_EPOCH\)\. Did you mean 'epochs'"):
+        load_config(environ={"HOLDFAST_EPOCH": "3"})
 
 
 @pytest.mark.parametrize(

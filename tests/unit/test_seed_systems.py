@@ -29,13 +29,14 @@ def _tables() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
 
 
 def _marked_rows(path: Path, test: str) -> set[str]:
-    """The ids in the `row` marks of one test."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef) and node.name == test:
-            calls = [
-                d for d in node.decorator_list if isinstance(d, ast.Call) and ast.unparse(d.func).endswith("mark.row")
-            ]
-            return {str(ast.literal_eval(argument)) for call in calls for argument in call.args}
+    """The ids in the `row` marks of one test and of the class it stands in."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for place in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
+        for node in place.body:
+            if isinstance(node, ast.FunctionDef) and node.name == test:
+                decorators = [*node.decorator_list, *getattr(place, "decorator_list", [])]
+                calls = [d for d in decorators if isinstance(d, ast.Call) and ast.unparse(d.func).endswith("mark.row")]
+                return {str(ast.literal_eval(argument)) for call in calls for argument in call.args}
     raise AssertionError(f"there is no test {test} in {path}")
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from holdfast.checkpoints.digest import digest_of
 from holdfast.checkpoints.flatten import unflatten
@@ -67,14 +67,19 @@ class Checkpoint:
         if problems:
             raise CheckpointCorrupt(f"{self.path}: " + "; ".join(problems))
 
-    def read(self, part: str) -> Any:
-        """Returns the state of one part as it was handed out, tensors on the CPU, mapped from the file.
+    def read(self, part: str, *, copy: bool = False) -> Any:
+        """Returns the state of one part as it was handed out, tensors on the CPU, mapped from the file unless `copy`.
 
         Raises:
             CheckpointMismatch: there is no such part.
             CheckpointCorrupt: the bytes are not those that were saved.
         """
-        return unflatten(self.skeletons[self._known(part)], self.tensors(part))
+        tensors = self.tensors(part)
+        if copy:
+            aliases = self.manifest.parts[part].aliases
+            tensors = {name: tensor.clone() for name, tensor in tensors.items() if name not in aliases}
+            tensors |= {alias: tensors[name] for alias, name in aliases.items()}
+        return unflatten(self.skeletons[self._known(part)], tensors)
 
     def tensors(self, part: str = "model") -> dict[str, Tensor]:
         """Returns the part's tensors by name, tied ones under all their names. Raises as `read` does."""
@@ -93,7 +98,12 @@ class Checkpoint:
         Raises:
             CheckpointCorrupt, CheckpointMismatch: nothing has been changed then.
         """
-        saved = {part: self.read(part) for part in parts if part in self.manifest.parts}
+        # Modules copy what they load. Others may keep it: they get memory of their own, not pages of the file.
+        saved = {
+            part: self.read(part, copy=not isinstance(value, nn.Module))
+            for part, value in parts.items()
+            if part in self.manifest.parts
+        }
         load_into(parts, saved, str(self.path))
 
     def _known(self, part: str) -> str:

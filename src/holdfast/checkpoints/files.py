@@ -14,7 +14,7 @@ from pathlib import Path
 
 from holdfast.checkpoints.digest import Digest, Readable
 
-HIDDEN_PREFIX = ".holdfast-"  # everything unfinished begins with this; it may be deleted at any time
+HIDDEN_PREFIX = ".holdfast-"  # of everything that is unfinished, given up, or a lock
 
 
 def write_durably(path: Path, chunks: Iterable[Readable]) -> tuple[int, str]:

@@ -67,7 +67,8 @@ def load_into(parts: Parts, trees: Mapping[str, Any], source: str) -> None:
             f"Loading {source}: {len(problems)} differences from what was saved:\n{first_of(problems)}\n"
             "Build the same model and optimizer as when it was saved."
         )
-    for part, value in parts.items():
+    # What checks itself while it loads (a data loader) goes first: if it refuses, no weight has been touched.
+    for part, value in sorted(parts.items(), key=lambda item: isinstance(item[1], nn.Module | torch.optim.Optimizer)):
         _load_one(value, prepared.get(part, trees[part]))
 
 

@@ -53,7 +53,6 @@ class CheckpointStore:
         self.root = Path(root)
         self.retention = retention or Retention()
         self._say = say
-        self._resumed_from: int | None = None
         self._known: dict[int, tuple[tuple[int, ...], dict[str, float]]] = {}
 
     def save(
@@ -148,14 +147,16 @@ class CheckpointStore:
         if checkpoint is None:
             return 0
         checkpoint.restore(parts)
-        self._resumed_from = checkpoint.step
         return checkpoint.step
 
-    def latest_valid(self) -> Checkpoint | None:
+    def latest_valid(self, *, set_aside: bool = True) -> Checkpoint | None:
         """Returns the newest checkpoint after verifying every byte of it; None when there is no checkpoint at all.
 
         Newer ones that are damaged are named and set aside as `damaged-step-…`, out of the way of the run that
         comes by again.
+
+        Args:
+            set_aside: False only looks: damaged ones are passed over where they are (a run that is not ours).
 
         Raises:
             CheckpointCorrupt: there are checkpoints, and none is valid.
@@ -169,7 +170,9 @@ class CheckpointStore:
             except CheckpointCorrupt as error:
                 reasons.append(str(error))
                 continue
-            self._set_aside(steps[len(steps) - len(reasons) :], reasons, checkpoint.step)
+            damaged = steps[len(steps) - len(reasons) :]
+            for step_aside, reason in zip(reversed(damaged), reasons, strict=True):
+                self._pass_over(step_aside, reason, checkpoint.step, set_aside=set_aside)
             return checkpoint
         if reasons:
             raise CheckpointCorrupt(
@@ -183,9 +186,9 @@ class CheckpointStore:
         return self.retention.best(self._metrics_by_step())
 
     def prune(self) -> None:
-        """Deletes what the retention does not keep. Never the newest, the best, or the one resumed from."""
+        """Deletes what the retention does not keep. Never the newest (what a run resumes from) or the best."""
         metrics = self._metrics_by_step()
-        kept = self.retention.keep(metrics) | {self._resumed_from}
+        kept = self.retention.keep(metrics)
         for step in metrics.keys() - kept:
             # Out of sight in one step first: a deletion that is cut short leaves no half checkpoint behind.
             aside = self.root / f"{files.HIDDEN_PREFIX}pruned-{step}.{os.getpid()}"
@@ -223,23 +226,29 @@ class CheckpointStore:
         files.write_durably(directory / FILE_NAME, [manifest.to_bytes()])
         files.sync_directory(directory)
 
-    def _set_aside(self, damaged: list[int], reasons: list[str], used: int) -> None:
-        for step, reason in zip(reversed(damaged), reasons, strict=True):
-            source = self._directory(step)
-            target = self.root / f"damaged-{source.name}"
-            number = 2
-            while target.exists():
-                target = self.root / f"damaged-{source.name}-{number}"
-                number += 1
-            try:
-                files.rename(source, target)
-            except OSError as error:
-                raise CheckpointError(f"Setting the damaged {source} aside: {error.strerror or error}.") from error
-            self._say(
-                f"Passed over {source.name}: {reason.removeprefix(f'{source}: ').rstrip('.')}. "
-                f"Kept as {target.name} for a look; "
-                f"going on from step {used}, and the {step - used} steps between are run again."
-            )
+    def set_aside(self, step: int) -> Path:
+        """Renames a damaged checkpoint to `damaged-step-…`, out of the way, and returns its new place."""
+        source = self._directory(step)
+        target = self.root / f"damaged-{source.name}"
+        number = 2
+        while target.exists():
+            target = self.root / f"damaged-{source.name}-{number}"
+            number += 1
+        try:
+            files.rename(source, target)
+            files.sync_directory(self.root)
+        except OSError as error:
+            raise CheckpointError(f"Setting the damaged {source} aside: {error.strerror or error}.") from error
+        return target
+
+    def _pass_over(self, step: int, reason: str, used: int, *, set_aside: bool) -> None:
+        """Says why a damaged checkpoint is not used, and sets it aside where it is ours to."""
+        source = self._directory(step)
+        kept = f" Kept as {self.set_aside(step).name} for a look;" if set_aside else ""
+        self._say(
+            f"Passed over {source.name}: {reason.removeprefix(f'{source}: ').rstrip('.')}.{kept} "
+            f"going on from step {used}, and the {step - used} steps between are run again."
+        )
 
     def _metrics_by_step(self) -> dict[int, dict[str, float]]:
         """Returns the metrics of every checkpoint; a damaged one has none. What has not changed is not read again."""

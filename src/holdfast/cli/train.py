@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from holdfast.cli.early_signals import ending_at_once_on_signals
 from holdfast.cli.options import json_option, print_json, quiet_option, setting_options, traceback_option
 from holdfast.config import load_config
 from holdfast.errors import ConfigError
@@ -59,11 +62,15 @@ def command(
             "DATA is missing: a folder of class folders, a CSV, an IDX folder, `digits`, or torchvision:NAME."
         )
 
-    from holdfast.run import train
-    from holdfast.run.console import Console
+    # Until training begins there is nothing to save, and torch takes seconds to import.
+    with ending_at_once_on_signals():
+        from holdfast.run import train
+        from holdfast.run.console import Console
 
-    console = Console(quiet=quiet, to_stderr=as_json, plain=config.log_every is not None)
-    outcome = train(config, more_epochs=more, fork=fork, force=force, console=console)
+        console = Console(quiet=quiet, to_stderr=as_json, plain=config.log_every is not None)
+        # Libraries print too (torch.hub its downloads): with --json, stdout is for data alone.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            outcome = train(config, more_epochs=more, fork=fork, force=force, console=console)
     if as_json:
         print_json(
             {"run": str(outcome.directory), "finished": outcome.finished, "step": outcome.step, **outcome.summary}

@@ -124,12 +124,16 @@ def _collect(
     paths: list[str] = []
     names: list[str] = []
     set_names: list[str] = []
+    first_line: dict[str, int] = {}
     for line, row in rows:
         path, label = (row.get(file_column) or "").strip(), (row.get(label_column) or "").strip()
         if not path:
             problems.append(f"line {line}: no file name in column {file_column!r}")
         elif not (root / path).is_file():
             problems.append(f"line {line}: {root / path} is not there")
+        elif (before := first_line.setdefault(path, line)) != line:
+            # Left in, one picture could be in train and test, or in two classes.
+            problems.append(f"line {line}: {path} stands in line {before} already")
         if not label:
             problems.append(f"line {line}: no label for {path!r} in column {label_column!r}")
         else:

@@ -106,6 +106,8 @@ def compare_with_index(pictures: FilePictures, rows: list[IndexRow], since: floa
             changes.append(f"{path}: its class was {row.label!r} and is {label!r}")
         elif row.num_bytes >= 0:
             changes += _compare_contents(pictures.path(index), row, since)
+    if not changes and list(then) != pictures.paths:
+        changes.append("the same pictures in another order, or some of them twice")
     return changes
 
 
@@ -114,7 +116,10 @@ def _compare_contents(path: Path, row: IndexRow, since: float) -> list[str]:
         status = path.stat()
         if status.st_size != row.num_bytes:
             return [f"{row.path}: was {row.num_bytes:,} bytes and is {status.st_size:,}"]
-        if status.st_mtime >= since and xxhash.xxh3_128_hexdigest(path.read_bytes()) != row.digest:
+        if (
+            max(status.st_mtime, status.st_ctime) >= since
+            and xxhash.xxh3_128_hexdigest(path.read_bytes()) != row.digest
+        ):
             return [f"{row.path}: other contents"]
     except OSError as error:
         return [f"{row.path}: cannot be read ({error.strerror})"]

@@ -159,5 +159,5 @@ def _mode(preprocessing: Preprocessing) -> v2.InterpolationMode:
 def _finish(preprocessing: Preprocessing) -> list[Any]:
     return [
         v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(list(preprocessing.mean), list(preprocessing.std), inplace=True),
+        v2.Normalize(list(preprocessing.mean), list(preprocessing.std)),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from holdfast.checkpoints import read_single_file
+from holdfast.checkpoints.digest import digest_of
 from holdfast.checkpoints.single_file import is_single_file
 from holdfast.config import Config
 from holdfast.data import Loader
@@ -58,6 +60,8 @@ class Workbench:
             "classes": self.data.classes,
             "preprocessing": self.preprocessing.to_json(),
             "precision": self.config.precision,
+            "optimizer": self.config.optimizer,
+            "fingerprints": {"recipe": digest_of(json.dumps(self.config.recipe(), sort_keys=True).encode())},
         }
 
     def eval_loader(self, set_name: str) -> Loader:

@@ -76,8 +76,27 @@ class RunDirectory:
         return load_config(self.path / "config.yaml", environ={})
 
     def environment(self) -> dict[str, Any]:
-        """Returns environment.json; empty when it is gone."""
-        return self.read_json("environment.json") or {}
+        """Returns environment.json. Raises RunError when it is gone or damaged."""
+        table = self.read_json("environment.json")
+        if not isinstance(table, dict):
+            raise RunError(
+                f"{self.path / 'environment.json'} is missing or damaged. "
+                "Put it back, or start anew with another --out."
+            )
+        return table
+
+    def check_still_ours(self) -> None:
+        """Raises RunError when the folder that was locked is not there any more."""
+        assert self._lock is not None
+        try:
+            same = os.path.samestat(os.fstat(self._lock), os.stat(self.path / LOCK_FILE))  # noqa: PTH116  # a pair
+        except OSError:
+            same = False
+        if not same:
+            raise RunError(
+                f"The run directory {self.path} was removed or replaced while the run went on. "
+                "Nothing more is written there."
+            )
 
     def write(self, name: str, text: str) -> None:
         """Writes or replaces a file in one step. Raises RunError when the disk refuses."""

@@ -9,9 +9,10 @@ from typing import Any
 
 from holdfast.checkpoints import CheckpointStore
 from holdfast.data.sample import SetName
+from holdfast.run.best import BEST_FILE, open_best
 from holdfast.run.build import Workbench
 from holdfast.run.directory import RunDirectory
-from holdfast.run.session import BEST_FILE, Session
+from holdfast.run.session import Session
 from holdfast.run.signals import StopRequest
 from holdfast.training import Evaluation, evaluate
 
@@ -25,10 +26,9 @@ def finish(session: Session, stop: StopRequest) -> dict[str, Any] | None:
     next start does it again.
     """
     bench, directory, store = session.bench, session.directory, session.store
-    best = store.best()
-    assert best is not None  # the last epoch was evaluated and saved
-    session.write_best()
-    store.open(best).restore({"model": bench.state.model})
+    file = open_best(store, directory.path / BEST_FILE, session.console.warn)
+    best = int(file.metadata["step"])
+    bench.state.model.load_state_dict(file.tensors)
     names: tuple[SetName, ...] = ("val", "test")
     evaluations: dict[SetName, Evaluation] = {}
     for name in names:

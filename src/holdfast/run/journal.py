@@ -17,7 +17,7 @@ from holdfast.errors import RunError
 from holdfast.run.curves import Curves
 from holdfast.run.directory import RunDirectory
 
-COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_accuracy", "lr", "seconds")
+COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_accuracy", "lr")
 Row = dict[str, float]
 
 

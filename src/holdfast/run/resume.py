@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,9 @@ class Difference:
 def asked_settings(config: Config) -> dict[str, Any]:
     """Returns the settings that were asked for, those left open and those at their default left out."""
     default = Config()
-    return {name: value for name in FIELDS if (value := getattr(config, name)) != getattr(default, name)}
+    asked = {name: value for name in FIELDS if (value := getattr(config, name)) != getattr(default, name)}
+    plain: dict[str, Any] = json.loads(json.dumps(asked))  # as they are read back: a tuple is a list
+    return plain
 
 
 def recipe_differences(
@@ -44,8 +47,9 @@ def recipe_differences(
     """
     recipe_names = [f.name for f in dataclasses.fields(Config) if f.metadata["recipe"] and f.name != "epochs"]
     now = asked_settings(asked)
-    if asked_then is not None and all(asked_then.get(n) == now.get(n) for n in recipe_names):
-        return []
+    if asked_then is not None:
+        # What follows from other settings (a warm-up from the epochs) is no change of its own.
+        recipe_names = [name for name in recipe_names if asked_then.get(name) != now.get(name)]
     return [
         Difference(name, getattr(stored, name), getattr(resolved, name))
         for name in recipe_names
@@ -78,12 +82,15 @@ def target_epochs(
 ) -> int:
     """Returns how many epochs the run shall have.
 
-    `--epochs N` above what it had goes on to N. `--epochs +N` adds N to a finished run; while the run that it extended
-    is under way, the same words are the same command.
+    `--epochs N` above what it had goes on to N. `--epochs +N` adds N to what it has; while the run it
+    lengthened is under way, the same words are the same command.
 
     Raises:
         ConfigError: fewer epochs than the run has.
     """
+    if extensions and extensions[-1]["to"] > stored:
+        stored = extensions[-1]["to"]  # lengthened, and killed before the settings said so
+        finished = False
     if more is not None:
         if not finished and extensions and extensions[-1].get("more") == more:
             return stored

@@ -6,21 +6,22 @@ in between is done again by the next start, from the same weights.
 
 from __future__ import annotations
 
+import math
 import time
-from pathlib import Path
 from typing import Any
 
-from holdfast.checkpoints import Checkpoint, CheckpointStore, read_single_file, write_single_file
+import torch
+
+from holdfast.checkpoints import Checkpoint, CheckpointStore
 from holdfast.config import parse_save_every
 from holdfast.errors import CheckpointError, RunError
+from holdfast.run.best import BEST_FILE, keep_best
 from holdfast.run.build import Workbench
 from holdfast.run.console import Console
 from holdfast.run.directory import RunDirectory
 from holdfast.run.journal import Journal, Row
 from holdfast.run.signals import StopRequest
 from holdfast.training import Evaluation, evaluate, train_steps
-
-BEST_FILE = "best.safetensors"
 
 
 class Session:
@@ -43,12 +44,13 @@ class Session:
         self._val_loader = bench.eval_loader("val")
         self._saved_step = -1
         self._saved_at = time.monotonic()
-        self._epoch_began = time.monotonic()
-        self._epoch_first_step = 0
+        self._epoch_began, self._epoch_first_step = time.monotonic(), 0
 
     def restore(self) -> Checkpoint | None:
         """Restores the newest valid checkpoint; returns it, or None for a fresh start."""
+        settings = group_settings(self.state.optimizer)
         step = self.store.restore_latest(self.parts)
+        put_back(self.state.optimizer, settings)
         if not step:
             self.journal.rewind(0)
             return None
@@ -106,16 +108,11 @@ class Session:
     def _finish_epoch(self, stop: StopRequest) -> bool:
         """Saves if due, evaluates, notes the best. Returns False when a stop was asked for before it was done."""
         mean_loss = self.journal.mean_loss()
-        if mean_loss != mean_loss:
-            raise RunError(
-                f"The loss is not a number any more (epoch {len(self.journal.history) + 1}). The checkpoints "
-                "before it are kept in "
-                f"{self.directory.checkpoints}. Lower the learning rate (--lr "
-                f"{(self.bench.config.lr or 0) / 3:.2g}) with a new --out."
-            )
+        self._refuse_broken_loss()
         if self._is_due(at_epoch_end=True):
             self._save()
         seconds = time.monotonic() - self._epoch_began
+        self._val_loader.seek(0)  # a transform that draws random numbers draws the same at every evaluation
         evaluation = evaluate(
             self.state.model,
             self._val_loader,
@@ -125,9 +122,9 @@ class Session:
         )
         if evaluation is None or stop:
             return False
+        self._refuse_broken_loss(evaluation.loss)
         self._note_epoch(evaluation, mean_loss, seconds)
-        self._epoch_began = time.monotonic()
-        self._epoch_first_step = self.state.step
+        self._epoch_began, self._epoch_first_step = time.monotonic(), self.state.step
         return True
 
     def _note_epoch(self, evaluation: Evaluation, mean_loss: float, seconds: float) -> None:
@@ -138,7 +135,6 @@ class Session:
             "loss": evaluation.loss,
             "train_loss": mean_loss,
             "lr": lr,
-            "seconds": round(seconds, 2),
         }
         is_best = all(
             (evaluation.accuracy, -evaluation.loss) > (row["val_accuracy"], -row["val_loss"])
@@ -149,31 +145,25 @@ class Session:
         if self._saved_step == step:
             self._annotate(metrics)
         if is_best:
-            self.write_best()
+            keep_best(self.store, self.directory.path / BEST_FILE, self.console.warn)
         epoch = step // self.bench.steps_per_epoch
         row: Row = {"epoch": epoch, "step": step, "train_loss": mean_loss, "val_loss": evaluation.loss}
-        self.journal.end_epoch({**row, "val_accuracy": evaluation.accuracy, "lr": lr, "seconds": round(seconds, 2)})
+        self.journal.end_epoch({**row, "val_accuracy": evaluation.accuracy, "lr": lr})
         num_pictures = (step - self._epoch_first_step) * self.bench.loader.batch_size
-        rate = f"{num_pictures / seconds:,.0f} img/s" if seconds > 0 else ""
+        rate = f"{num_pictures / seconds:,.0f} img/s" if num_pictures else ""
         self.console.say(
             f"epoch {epoch:>3}/{self.bench.config.epochs}  loss {mean_loss:.4f}  val loss {evaluation.loss:.4f}  "
             f"val accuracy {evaluation.accuracy:6.2%}  {rate}{'  best so far' if is_best else ''}"
         )
 
-    def write_best(self) -> None:
-        """Makes `best.safetensors` the best checkpoint on disk, unless it is already."""
-        best = self.store.best()
-        if best is None:
-            return
-        path: Path = self.directory.path / BEST_FILE
-        try:
-            if read_single_file(path, header_only=True).metadata.get("step") == best:
-                return
-        except CheckpointError:
-            pass  # not there yet, or damaged: it is derived, and written anew
-        checkpoint = self.store.open(best)
-        metadata = {"step": best, "metrics": checkpoint.metrics, **checkpoint.metadata}
-        write_single_file(path, checkpoint.tensors("model"), metadata)
+    def _refuse_broken_loss(self, val_loss: float = 0.0) -> None:
+        """Raises RunError once a loss is no number: such weights must not push good checkpoints out."""
+        if not math.isfinite(self.journal.mean_loss() + val_loss):
+            raise RunError(
+                f"The loss is not a number any more (epoch {len(self.journal.history) + 1}, step {self.state.step}). "
+                f"The checkpoints before it are kept in {self.directory.checkpoints}. Lower the learning rate "
+                f"(--lr {(self.bench.config.lr or 0) / 3:.2g}) with a new --out."
+            )
 
     def _is_due(self, *, at_epoch_end: bool = False) -> bool:
         if self._saved_step == self.state.step:
@@ -187,7 +177,9 @@ class Session:
 
     def _save(self) -> None:
         if self.state.step in (0, self._saved_step):
-            return  # a run at step 0 is a function of its settings
+            return  # at step 0 there is nothing that the next start would not find again
+        self._refuse_broken_loss()
+        self.directory.check_still_ours()
         epoch = self.state.step // self.bench.steps_per_epoch
         try:
             self.store.save(self.state.step, self.parts, metadata={**self.bench.metadata(), "epoch": epoch})
@@ -209,6 +201,17 @@ class Session:
         )
 
 
+def group_settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Returns every group's settings (weight decay, momentum, betas …), as the recipe has them."""
+    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+
+
+def put_back(optimizer: torch.optim.Optimizer, settings: list[dict[str, Any]]) -> None:
+    """Gives the groups these settings again: what a checkpoint brought with it was the recipe's of then."""
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+
+
 def _row_of(checkpoint: Checkpoint, steps_per_epoch: int) -> Row:
     metrics = checkpoint.metrics
     return {
@@ -218,5 +221,4 @@ def _row_of(checkpoint: Checkpoint, steps_per_epoch: int) -> Row:
         "val_loss": metrics.get("loss", float("nan")),
         "val_accuracy": metrics["accuracy"],
         "lr": metrics.get("lr", 0.0),
-        "seconds": metrics.get("seconds", 0.0),
     }

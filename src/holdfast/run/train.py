@@ -21,7 +21,7 @@ from holdfast.run.curves import Curves
 from holdfast.run.directory import RunDirectory, now
 from holdfast.run.fingerprint import differences, fingerprint
 from holdfast.run.finish import SUMMARY_FILE, finish, is_finished
-from holdfast.run.fork import take_over
+from holdfast.run.fork import newest_of, take_over
 from holdfast.run.journal import Journal
 from holdfast.run.prepare import PreparedData, open_collection, prepare_again, prepare_new, split_digest
 from holdfast.run.recipe import Choice, DataSummary, resolve, summarize
@@ -76,27 +76,48 @@ def train(
     out = Path(config.out or f"runs/{_stem(config.data)}-{_slug(resolved.model or '')}")
     source: Path | None = None
     if fork is not None:
+        if more_epochs is not None:
+            raise ConfigError(
+                f"--epochs +{more_epochs} lengthens a run in place. With --fork, give the whole length: --epochs N."
+            )
+        if Path(fork).resolve() == out.resolve():
+            raise ConfigError(f"--fork {fork} is the run itself. Name a new folder.")
         out, source = Path(fork), out
+    _refuse_out_in_data(out, collection, config.data)
     with RunDirectory(out) as directory:
-        if directory.exists:
+        # A run without a checkpoint has nothing to lose: it begins anew, under whatever recipe is asked for now.
+        if directory.exists and CheckpointStore(directory.checkpoints).steps():
             resolved, data, notes = _take_up(config, resolved, more_epochs, collection, directory, force)
-            choices, source = [], None
-        else:
-            if more_epochs is not None and source is None:
-                raise ConfigError(
-                    f"--epochs +{more_epochs} lengthens a run, and there is none in {out}. Give --epochs {more_epochs}."
-                )
-            data, notes = prepare_new(config, collection, directory, console), []
+            device = set_up_torch(resolved)
+            bench = build(resolved, data, summary, device)
+            return _work(bench, directory, None, fingerprint(device, resolved.precision), notes, console)
+        if more_epochs is not None:
+            raise ConfigError(
+                f"--epochs +{more_epochs} lengthens a run, and there is none in {out}. Give --epochs {more_epochs}."
+            )
+        if source is not None:
+            newest_of(source, console.warn)
+        began = now()
+        data = prepare_new(config, collection, directory, console)
         device = set_up_torch(resolved)
-        if not directory.exists:
-            _introduce(console, resolved, data, summary, choices)
+        _introduce(console, resolved, data, summary, choices)
         bench = build(resolved, data, summary, device)
         here = fingerprint(device, resolved.precision)
-        if not directory.exists:
-            first = {"asked": resume.asked_settings(config), "began": now(), "split_digest": split_digest(directory)}
-            data_print = data.collection.pictures.fingerprint()
-            directory.begin(resolved, {**first, "data_fingerprint": data_print, "extensions": [], **here})
-        return _work(bench, directory, source, here, notes, console)
+        first = {"asked": resume.asked_settings(config), "began": began, "split_digest": split_digest(directory)}
+        data_print = data.collection.pictures.fingerprint()
+        directory.begin(resolved, {**first, "data_fingerprint": data_print, "extensions": [], **here})
+        return _work(bench, directory, source, here, [], console)
+
+
+def _refuse_out_in_data(out: Path, collection: Collection, data: str) -> None:
+    """Raises ConfigError when the run would be written into the folder that the pictures are read from."""
+    if not Path(data).is_dir() or not isinstance(collection.pictures, FilePictures):
+        return
+    if out.resolve().is_relative_to(Path(data).resolve()):
+        raise ConfigError(
+            f"The run directory {out} lies in DATA ({data}), and nothing is ever written there. "
+            "Start the command from another folder, or give another place with --out."
+        )
 
 
 def _work(
@@ -238,7 +259,7 @@ def _say_done(console: Console, directory: RunDirectory, bench: Workbench, summa
         f"  holdfast predict {path} {example}\n"
         f"  holdfast val {path}\n"
         f"  holdfast inspect {path}\n"
-        f"  holdfast train {shlex.quote(bench.config.data)} --out {path} --epochs +10",
+        "  the same command with --epochs +10, to go on",
     )
 
 

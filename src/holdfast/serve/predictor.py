@@ -150,8 +150,7 @@ class Predictor:
 def find_images(arguments: Sequence[str]) -> list[str]:
     """Returns the pictures that files, folders (at any depth) and globs name, in natural order within each.
 
-    Raises:
-        DataError: an argument names nothing.
+    An argument that names no picture stands for itself: its reader says so, after the others have been done.
     """
     from holdfast.data.files import is_image_name, natural_key
 
@@ -165,9 +164,6 @@ def find_images(arguments: Sequence[str]) -> list[str]:
         elif any(c in argument for c in "*?["):
             members = [p for p in glob.glob(argument, recursive=True) if Path(p).is_file()]  # noqa: PTH207  # also absolute
         else:
-            # Named outright: the caller hears that it cannot be read, after the others have been done.
-            members = [argument]
-        if not members:
-            raise DataError(f"{argument}: no pictures there. Give files, folders or globs.")
-        found += sorted(members, key=natural_key)
+            members = []
+        found += sorted(members or [argument], key=natural_key)
     return found

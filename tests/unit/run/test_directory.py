@@ -160,9 +160,10 @@ def test_a_write_that_the_disk_refuses_fails_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, "", "{", b"\xff\xfe"])
 def test_a_json_file_that_is_gone_or_damaged_reads_as_none(tmp_path: Path, content: str | bytes | None) -> None:
-    """What can be derived again is not worth stopping for."""
+    """A JSON file reads as nothing; what the run was begun with cannot be done without, and is asked back by name."""
     directory = RunDirectory(tmp_path)
     if content is not None:
         (tmp_path / "environment.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     assert directory.read_json("environment.json") is None
-    assert directory.environment() == {}
+    with pytest.raises(RunError, match=r"environment\.json is missing or damaged\. Put it back"):
+        directory.environment()
