@@ -302,6 +302,9 @@ def test_a_fork_that_stopped_before_its_first_save_is_forked_again(holdfast, tmp
     assert "forked from" in holdfast(*fork, "--fork", "cut").out
     shutil.rmtree(tmp_path / "cut/checkpoints")
     (tmp_path / "cut/summary.json").unlink()
+    said = holdfast(*fork, "--fork", "cut")
+    assert said.code == 1 and "has a model (best.safetensors) and no checkpoint any more" in said.err
+    (tmp_path / "cut/best.safetensors").unlink()
     assert "forked from" in holdfast(*fork, "--fork", "cut").out
     newest = max((tmp_path / "whole/checkpoints").glob("step-*")).name
     for part in ("model", "optimizer"):

@@ -12,9 +12,10 @@ from holdfast.config import Config, parse_save_every
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Collection
 from holdfast.data.split import complete_sets
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, RunError
 from holdfast.models.registry import resolve_name
 from holdfast.run import resume
+from holdfast.run.best import BEST_FILE
 from holdfast.run.build import Workbench, build, load_first_weights, set_up_torch
 from holdfast.run.console import Console
 from holdfast.run.curves import Curves
@@ -94,6 +95,11 @@ def train(
         if more_epochs is not None:
             raise ConfigError(
                 f"--epochs +{more_epochs} lengthens a run, and there is none in {out}. Give --epochs {more_epochs}."
+            )
+        if (directory.path / BEST_FILE).exists():
+            raise RunError(
+                f"{out} has a model ({BEST_FILE}) and no checkpoint any more. Training anew would overwrite it: "
+                "put the checkpoints back, move the model away, or give another --out."
             )
         if source is not None:
             newest_of(source, console.warn)
