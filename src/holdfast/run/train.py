@@ -96,11 +96,7 @@ def train(
             raise ConfigError(
                 f"--epochs +{more_epochs} lengthens a run, and there is none in {out}. Give --epochs {more_epochs}."
             )
-        if (directory.path / BEST_FILE).exists():
-            raise RunError(
-                f"{out} has a model ({BEST_FILE}) and no checkpoint any more. Training anew would overwrite it: "
-                "put the checkpoints back, move the model away, or give another --out."
-            )
+        _refuse_to_overwrite_model(directory)
         if source is not None:
             newest_of(source, console.warn)
         began = now()
@@ -113,6 +109,15 @@ def train(
         data_print = data.collection.pictures.fingerprint()
         directory.begin(resolved, {**first, "data_fingerprint": data_print, "extensions": [], **here})
         return _work(bench, directory, source, here, [], console)
+
+
+def _refuse_to_overwrite_model(directory: RunDirectory) -> None:
+    """Raises RunError when a model is left of a run whose checkpoints are gone."""
+    if (directory.path / BEST_FILE).exists():
+        raise RunError(
+            f"{directory.path} has a model ({BEST_FILE}) and no checkpoint any more. Training anew would overwrite it: "
+            "put the checkpoints back, move the model away, or give another --out."
+        )
 
 
 def _refuse_out_in_data(out: Path, collection: Collection, data: str) -> None:
