@@ -8,23 +8,41 @@ that are not installed
 
 from __future__ import annotations
 
+import argparse
+import os
 import platform
-import sys
+from importlib import import_module
 
 import torch
 
-from benchmarks import help_time, loop_overhead
+from benchmarks.options import add_options, options_of
 
-ALL = {"help": help_time.main, "loop": loop_overhead.main}
+ALL = {
+    "help": "help_time",
+    "loop": "loop_overhead",
+    "digests": "digests",
+    "stall": "stall",
+    "durable": "durable",
+    "memory": "memory",
+    "restore": "restore",
+    "growth": "growth",
+}
 
 
 def main() -> None:
     """Runs the benchmarks named on the command line, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(ALL)}; all of them by default")
+    add_options(parser)
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - ALL.keys():
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, {versions}")
-    for name in sys.argv[1:] or ALL:
-        print(f"\n== {name}")
-        ALL[name]()
+    load = f", load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, {versions}{load}")
+    for name in arguments.names or ALL:
+        print(f"\n== {name}", flush=True)
+        import_module(f"benchmarks.{ALL[name]}").main(options_of(arguments))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 
+from benchmarks.options import Options
 from benchmarks.spread import summary
 
 ROUNDS = 21
 
 
-def main() -> None:
+def main(options: Options) -> None:
     """Starts both by turns and prints medians and the ratio."""
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
@@ -20,7 +21,7 @@ def main() -> None:
         "holdfast train --help": [sys.executable, "-m", "holdfast", "train", "--help"],
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
-    for round_number in range(ROUNDS + 1):
+    for round_number in range(options.turns(ROUNDS) + 1):
         for name, command in commands.items():
             start = time.perf_counter()
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.options import Options
 from benchmarks.spread import summary
 from holdfast import TrainState, train_steps
 from holdfast.training import build_schedule
@@ -116,7 +117,7 @@ def _lightning(batches: Batches) -> Callable[[], None]:
     return run
 
 
-def main() -> None:
+def main(options: Options) -> None:
     """Prints microseconds a step, and what each adds to the bare loop."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -131,14 +132,14 @@ def main() -> None:
         except ImportError:
             print(f"{name} is not installed")
     microseconds: dict[str, list[float]] = {name: [] for name in loops}
-    for round_number in range(ROUNDS + 2):
+    for round_number in range(options.turns(ROUNDS) + 2):
         for name, run in loops.items():
             start = time.perf_counter()
             run()
             if round_number >= 2:
                 microseconds[name].append((time.perf_counter() - start) / STEPS * 1e6)
     try:
-        microseconds["lightning"] = _lightning_steps(batches)
+        microseconds["lightning"] = _lightning_steps(batches, options.turns(7))
     except ImportError:
         print("lightning is not installed")
     base = statistics.median(microseconds["bare"])
@@ -148,11 +149,11 @@ def main() -> None:
     torch.set_num_threads(threads)
 
 
-def _lightning_steps(batches: Batches) -> list[float]:
+def _lightning_steps(batches: Batches, rounds: int) -> list[float]:
     """Lightning's microseconds a step: its time for all steps less its time for one, by turns."""
     one, all_steps = _lightning(batches[:1]), _lightning(batches)
     values: list[float] = []
-    for round_number in range(8):
+    for round_number in range(rounds + 1):
         times = []
         for run in (one, all_steps):
             start = time.perf_counter()

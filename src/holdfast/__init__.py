@@ -9,7 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from holdfast.checkpoints import Checkpoint, CheckpointStore, Retention
+    from holdfast.checkpoints import (
+        At,
+        Best,
+        Checkpoint,
+        CheckpointStore,
+        EveryEpochs,
+        EveryMinutes,
+        EverySteps,
+        Last,
+        RandomState,
+    )
     from holdfast.config import Config
     from holdfast.data import ArrayPictures, Batch, ImageFolder, Loader
     from holdfast.errors import HoldfastError
@@ -20,6 +30,13 @@ if TYPE_CHECKING:
     from holdfast.training import StepResult, TrainState, evaluate, train_steps
 
 _HOMES = {
+    "RandomState": "checkpoints",
+    "Last": "checkpoints",
+    "EverySteps": "checkpoints",
+    "EveryMinutes": "checkpoints",
+    "EveryEpochs": "checkpoints",
+    "Best": "checkpoints",
+    "At": "checkpoints",
     "ArrayPictures": "data",
     "Batch": "data",
     "Checkpoint": "checkpoints",
@@ -29,7 +46,6 @@ _HOMES = {
     "ImageFolder": "data",
     "Loader": "data",
     "Predictor": "serve",
-    "Retention": "checkpoints",
     "Stateful": "stateful",
     "StepResult": "training",
     "TrainState": "training",
@@ -41,15 +57,21 @@ _HOMES = {
 
 __all__ = [
     "ArrayPictures",
+    "At",
     "Batch",
+    "Best",
     "Checkpoint",
     "CheckpointStore",
     "Config",
+    "EveryEpochs",
+    "EveryMinutes",
+    "EverySteps",
     "HoldfastError",
     "ImageFolder",
+    "Last",
     "Loader",
     "Predictor",
-    "Retention",
+    "RandomState",
     "Stateful",
     "StepResult",
     "TrainState",

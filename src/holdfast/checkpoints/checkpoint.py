@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from holdfast.checkpoints.contents import STATE_FILE
 from holdfast.checkpoints.digest import digest_of
+from holdfast.checkpoints.evaluation import EVALUATION_FILE, read_evaluation
 from holdfast.checkpoints.flatten import unflatten
 from holdfast.checkpoints.manifest import Manifest, read_manifest
 from holdfast.checkpoints.named_state import Parts, load_into
 from holdfast.checkpoints.tensors import TensorFile
 from holdfast.errors import CheckpointCorrupt, CheckpointMismatch
 
-STATE_FILE = "state.json"
-EVALUATION_FILE = "evaluation.json"
+_READERS = 2  # files hashed at once; more would wait for the memory
 
 
 class Checkpoint:
@@ -25,18 +27,21 @@ class Checkpoint:
 
     Args:
         path: the directory, `step-00001200`.
+        where: what messages call it, when that is not the path: the URL that it was fetched from.
 
     Raises:
         CheckpointCorrupt: its manifest is missing or damaged.
         CheckpointError: it was written by a newer Holdfast.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, where: str | None = None) -> None:
         self.path = Path(path)
-        self.manifest: Manifest = read_manifest(self.path)
+        self.where = where or str(self.path)
+        self.manifest: Manifest = read_manifest(self.path, self.where)
+        self._proven: dict[str, TensorFile] = {}  # verified and not read yet: reading need not hash it again
 
     def __repr__(self) -> str:
-        return f"Checkpoint({str(self.path)!r}, step={self.step})"
+        return f"Checkpoint({self.where!r}, step={self.step})"
 
     @property
     def step(self) -> int:
@@ -51,7 +56,7 @@ class Checkpoint:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """The metrics saved with it, and those measured since. Raises CheckpointCorrupt if these are damaged."""
-        return {**self.manifest.metrics, **read_evaluation(self.path / EVALUATION_FILE)}
+        return {**self.manifest.metrics, **read_evaluation(self.path / EVALUATION_FILE).metrics}
 
     def verify(self) -> None:
         """Reads every file and compares every digest.
@@ -59,13 +64,14 @@ class Checkpoint:
         Raises:
             CheckpointCorrupt: naming every file that is missing, cut or changed, and the tensors it hit.
         """
-        problems = [problem for name in self.manifest.files if (problem := self._file_problem(name))]
+        with ThreadPoolExecutor(_READERS, "holdfast-verify") as readers:
+            problems = [problem for problem in readers.map(self._file_problem, self.manifest.files) if problem]
         try:
             read_evaluation(self.path / EVALUATION_FILE)
         except CheckpointCorrupt as error:
             problems.append(str(error))
         if problems:
-            raise CheckpointCorrupt(f"{self.path}: " + "; ".join(problems))
+            raise CheckpointCorrupt(f"{self.where}: " + "; ".join(problems))
 
     def read(self, part: str, *, copy: bool = False) -> Any:
         """Returns the state of one part as it was handed out, tensors on the CPU, mapped from the file unless `copy`.
@@ -86,9 +92,9 @@ class Checkpoint:
         entry = self.manifest.parts[self._known(part)]
         if entry.file is None:
             return {}
-        if problem := self._file_problem(entry.file):
-            raise CheckpointCorrupt(f"{self.path}: {problem}")
-        file = TensorFile(self.path / entry.file)
+        if entry.file not in self._proven and (problem := self._file_problem(entry.file)):
+            raise CheckpointCorrupt(f"{self.where}: {problem}")
+        file = self._proven.pop(entry.file)
         tensors = {name: file.tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         return tensors | {alias: tensors[name] for alias, name in entry.aliases.items()}
 
@@ -104,18 +110,18 @@ class Checkpoint:
             for part, value in parts.items()
             if part in self.manifest.parts
         }
-        load_into(parts, saved, str(self.path))
+        load_into(parts, saved, self.where)
 
     def _known(self, part: str) -> str:
         if part not in self.manifest.parts:
-            raise CheckpointMismatch(f"{self.path} has no part {part!r}; it holds {', '.join(self.manifest.parts)}.")
+            raise CheckpointMismatch(f"{self.where} has no part {part!r}; it holds {', '.join(self.manifest.parts)}.")
         return part
 
     @cached_property
     def skeletons(self) -> dict[str, Any]:
         """Returns the JSON skeleton of every part (`flatten.py`). Raises CheckpointCorrupt if they are damaged."""
         if problem := self._file_problem(STATE_FILE):
-            raise CheckpointCorrupt(f"{self.path}: {problem}")
+            raise CheckpointCorrupt(f"{self.where}: {problem}")
         skeletons: dict[str, Any] = json.loads((self.path / STATE_FILE).read_bytes())
         return skeletons
 
@@ -142,6 +148,7 @@ class Checkpoint:
         except CheckpointCorrupt as error:
             return str(error)
         if digest_of(file.data()) == self.manifest.files[name].digest:
+            self._proven[name] = file
             return None
         entries = next(part.tensors for part in self.manifest.parts.values() if part.file == name)
         hit = [
@@ -149,27 +156,3 @@ class Checkpoint:
         ]
         damaged = (", ".join(hit[:3]) or "its header") + (" …" if len(hit) > 3 else "")
         return f"{name} does not match its digest (damaged: {damaged})"
-
-
-def format_evaluation(metrics: dict[str, float]) -> bytes:
-    """Returns the contents of an evaluation file: metrics and their digest."""
-    text = json.dumps(metrics, sort_keys=True)
-    return (json.dumps({"metrics": metrics, "digest": digest_of(text.encode())}, sort_keys=True) + "\n").encode()
-
-
-def read_evaluation(path: Path) -> dict[str, float]:
-    """Returns the metrics of an evaluation file; none when there is no such file.
-
-    Raises:
-        CheckpointCorrupt: it is damaged.
-    """
-    try:
-        data = path.read_bytes()
-        metrics: dict[str, float] = json.loads(data)["metrics"]
-        if format_evaluation(metrics) != data:
-            raise ValueError("its bytes do not match its digest")
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointCorrupt(f"{path.name} is damaged ({error})") from error
-    return metrics

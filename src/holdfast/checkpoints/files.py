@@ -6,32 +6,80 @@ returns, what it wrote is on the disk itself, not in a cache.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.checkpoints.digest import Digest, Readable
+from holdfast.checkpoints.direct_file import BUFFER_BYTES, open_direct
 
 HIDDEN_PREFIX = ".holdfast-"  # of everything that is unfinished, given up, or a lock
+_PIECE_BYTES = 1 << 20  # stays in a core's cache while it is hashed twice and copied
 
 
-def write_durably(path: Path, chunks: Iterable[Readable]) -> tuple[int, str]:
-    """Writes `chunks` to a new file and syncs it. Returns its size in bytes and the digest of its contents."""
-    digest = Digest()
-    num_bytes = 0
-    with path.open("xb", buffering=0) as file:
+@dataclass(frozen=True)
+class Written:
+    """What was written: size in bytes, the digest of all of it, and that of each chunk."""
+
+    num_bytes: int
+    digest: str
+    chunk_digests: list[str]
+
+
+WriteFile = Callable[[Iterable[Readable]], Written]
+
+
+def write_durably(path: Path, chunks: Iterable[Readable]) -> Written:
+    """Writes `chunks` to a new file and syncs it. What does not fit into one buffer goes past the page cache."""
+    tally = Tally()
+    pieces = tally.count(chunks)
+    first = list(_up_to(pieces, BUFFER_BYTES))
+    if sum(len(piece) for piece in first) < BUFFER_BYTES:
+        with path.open("xb", buffering=0) as file:
+            _write_all(file.fileno(), memoryview(b"".join(first)))
+            sync_file(file.fileno())
+    else:
+        with open_direct(path) as direct:
+            for piece in itertools.chain(first, pieces):
+                direct.write(piece)
+            direct.finish()
+            sync_file(direct.descriptor)
+    return tally.written()
+
+
+class Tally:
+    """Counts and hashes bytes as they pass, piece by piece, so that each is read from memory once."""
+
+    def __init__(self) -> None:
+        self._whole = Digest()
+        self._num_bytes = 0
+        self._chunk_digests: list[str] = []
+
+    def count(self, chunks: Iterable[Readable]) -> Iterator[memoryview]:
+        """Yields the chunks again, in pieces of at most a mebibyte."""
         for chunk in chunks:
-            digest.update(chunk)
-            num_bytes += _write_all(file.fileno(), memoryview(chunk).cast("B"))
-        sync_file(file.fileno())
-    return num_bytes, digest.text()
+            digest = Digest()
+            view = memoryview(chunk).cast("B")
+            for start in range(0, len(view), _PIECE_BYTES):
+                piece = view[start : start + _PIECE_BYTES]
+                digest.update(piece)
+                self._whole.update(piece)
+                self._num_bytes += len(piece)
+                yield piece
+            self._chunk_digests.append(digest.text())
+
+    def written(self) -> Written:
+        """Returns what has passed."""
+        return Written(self._num_bytes, self._whole.text(), self._chunk_digests)
 
 
 def replace_durably(path: Path, data: bytes) -> None:
     """Puts a file with these contents at `path` in one step: readers see the old file or the new one."""
-    aside = path.with_name(f"{HIDDEN_PREFIX}{path.name}.{os.getpid()}")
+    aside = path.with_name(f"{HIDDEN_PREFIX}{path.name}")  # one name: what a kill left is used again
     aside.unlink(missing_ok=True)
     try:
         write_durably(aside, [data])
@@ -82,12 +130,16 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path, onerror=lambda _function, _path, info: _unless_gone(info[1]))
 
 
-def _write_all(descriptor: int, view: memoryview) -> int:
-    num_bytes = len(view)
+def _up_to(pieces: Iterator[memoryview], num_bytes: int) -> Iterator[memoryview]:
+    """Yields pieces until `num_bytes` of them have come by."""
+    while num_bytes > 0 and (piece := next(pieces, None)) is not None:
+        num_bytes -= len(piece)
+        yield piece
+
+
+def _write_all(descriptor: int, view: memoryview) -> None:
     while view:
-        # One write call moves 2 GiB at most; 64 MiB pieces let a full disk show early.
-        view = view[os.write(descriptor, view[: 64 << 20]) :]
-    return num_bytes
+        view = view[os.write(descriptor, view) :]
 
 
 def _unless_gone(error: BaseException) -> None:

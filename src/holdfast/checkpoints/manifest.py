@@ -6,8 +6,10 @@ flipped bit in it shows, even in white space.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from holdfast.errors import CheckpointCorrupt, CheckpointError
 
 FILE_NAME = "manifest.json"
 FORMAT = "holdfast-checkpoint"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class PartEntry:
     aliases: dict[str, str] = field(default_factory=dict)
 
 
+@cache
+def _own_name() -> str:
+    return f"holdfast {importlib.metadata.version('holdfast')}"
+
+
+def _canonical(table: dict[str, Any]) -> bytes:
+    return (json.dumps(table, indent=1, ensure_ascii=False, allow_nan=True) + "\n").encode()
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The contents of a manifest.
@@ -48,6 +59,7 @@ class Manifest:
         metrics: name → number, as known when it was saved.
         metadata: JSON values that the saver added (epoch, classes, preprocessing, architecture, fingerprints …).
         version: of the format.
+        written_by: the program that wrote it, with its version; empty when unknown.
     """
 
     step: int
@@ -56,6 +68,7 @@ class Manifest:
     metrics: dict[str, float] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     version: int = VERSION
+    written_by: str = field(default_factory=_own_name)
 
     def to_bytes(self) -> bytes:
         """Returns the file's contents: canonical JSON that ends with its own digest."""
@@ -64,18 +77,23 @@ class Manifest:
         return _canonical(table)
 
 
-def read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path, where: str | None = None) -> Manifest:
     """Reads and proves the manifest of a checkpoint directory.
+
+    Args:
+        directory: the checkpoint.
+        where: what messages call it, when that is not the directory.
 
     Raises:
         CheckpointCorrupt: it is missing, or its bytes are not those that were written.
         CheckpointError: it was written by a newer Holdfast.
     """
-    path = directory / FILE_NAME
+    where = where or str(directory)
+    path = f"{where}/{FILE_NAME}"
     try:
-        data = path.read_bytes()
+        data = (directory / FILE_NAME).read_bytes()
     except FileNotFoundError as error:
-        raise CheckpointCorrupt(f"{directory} has no {FILE_NAME}: it is not a finished checkpoint.") from error
+        raise CheckpointCorrupt(f"{where} has no {FILE_NAME}: it is not a finished checkpoint.") from error
     except OSError as error:
         raise CheckpointCorrupt(f"{path}: cannot be read ({error.strerror or error}).") from error
     try:
@@ -90,9 +108,10 @@ def read_manifest(directory: Path) -> Manifest:
     if not proven:
         raise CheckpointCorrupt(f"{path}: its bytes do not match its own digest.")
     if newer:
+        writer = str(table.get("written_by", "")) or "a newer Holdfast"
         raise CheckpointError(
-            f"{path}: format {kind} version {version}; this Holdfast reads {FORMAT} up to version {VERSION}. "
-            "Install a newer Holdfast to open it."
+            f"{path}: format {kind} version {version}, written by {writer}; this is {_own_name()}, which "
+            f"reads {FORMAT} up to version {VERSION}. Install {writer} or newer to open it."
         )
     try:
         return _from_table(table)
@@ -116,8 +135,5 @@ def _from_table(table: dict[str, Any]) -> Manifest:
     for part in parts.values():
         if strangers := set(part.aliases.values()) - part.tensors.keys():
             raise ValueError(f"names tied to no tensor: {strangers}")
-    return Manifest(table["step"], parts, files, table["metrics"], table["metadata"], table["version"])
-
-
-def _canonical(table: dict[str, Any]) -> bytes:
-    return (json.dumps(table, indent=1, ensure_ascii=False, allow_nan=True) + "\n").encode()
+    writer = table.get("written_by", "")
+    return Manifest(table["step"], parts, files, table["metrics"], table["metadata"], table["version"], writer)

@@ -1,39 +1,56 @@
-"""The state of live objects, by name: modules by parameter name, optimizers by parameter name too, never by index.
+"""The state of live objects, by name, and back into live objects: all of them, or, when anything does not fit, none.
 
-An optimizer numbers its parameters in the order they were handed over; a model whose layers are re-ordered then gets
-the wrong moments without a word. Here the number is replaced by `<part>.<parameter>` on the way out, and looked up
-again on the way in. This file knows no disk.
+Modules are stored under the names of the plain model (`module_names.py`), optimizers under the names of their
+parameters (`optimizer_state.py`). This file knows no disk.
 """
 
 from __future__ import annotations
 
+import sys
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from holdfast.errors import CheckpointMismatch, first_of
+from holdfast.checkpoints.differences import (
+    module_differences,
+    place_differences,
+    scheduler_differences,
+    wrap_generator,
+)
+from holdfast.checkpoints.module_names import places, plain_names, wrapper_types
+from holdfast.checkpoints.optimizer_differences import ParameterNames
+from holdfast.checkpoints.optimizer_state import fit_optimizer, load_optimizer, optimizer_state
+from holdfast.checkpoints.random_state import GENERATOR_TYPES, RandomState
+from holdfast.errors import CheckpointMismatch, HoldfastError, UnsupportedState, first_of
 from holdfast.stateful import Stateful
 
 Parts = Mapping[str, Any]
 
-# Slots that have the parameter's own shape. Others may have any: Adafactor's factors, the flat vectors of L-BFGS.
-_SLOTS_OF_ITS_SHAPE = frozenset(
-    {"acc_delta", "ax", "exp_avg", "exp_avg_sq", "exp_inf", "grad_avg", "max_exp_avg_sq", "momentum_buffer"}
-    | {"prev", "square_avg", "step_size", "sum"}
-)
-
 
 def state_of(parts: Parts) -> dict[str, Any]:
-    """Returns the state tree of every part; parts without `state_dict` are taken as the tree itself."""
-    names = _parameter_names(parts)
-    trees: dict[str, Any] = {}
-    for part, value in parts.items():
-        if isinstance(value, torch.optim.Optimizer):
-            trees[part] = _by_name(value, names)
+    """Returns the state tree of every part; parts without `state_dict` are taken as the tree itself.
+
+    Random generators are read last: another part may draw from them while it hands out its state.
+
+    Raises:
+        UnsupportedState: a model is spread over processes, or a part hides state or is a bare random generator.
+    """
+    names = ParameterNames(parts)
+    trees: dict[str, Any] = dict.fromkeys(parts)
+    for part, value in sorted(parts.items(), key=lambda item: isinstance(item[1], RandomState)):
+        if isinstance(value, Optimizer):
+            trees[part] = optimizer_state(part, value, names, parts)
         elif isinstance(value, nn.Module):
-            trees[part] = dict(value.state_dict())
+            state, plain = _state_and_names(part, value)
+            trees[part] = {plain[name]: tensor for name, tensor in state.items()}
+        elif isinstance(value, GENERATOR_TYPES):
+            raise UnsupportedState(f"Saving {part}: {wrap_generator(part, value)}")
         else:
             trees[part] = value.state_dict() if isinstance(value, Stateful) else value
     return trees
@@ -42,138 +59,148 @@ def state_of(parts: Parts) -> dict[str, Any]:
 def load_into(parts: Parts, trees: Mapping[str, Any], source: str) -> None:
     """Puts every part into the state `trees` holds for it, after checking that all of them fit.
 
-    Dicts and lists are filled in place. Nothing is changed when anything does not fit.
+    Dicts, lists, sets, deques, arrays and tensors are filled in place, the objects within them are new ones. The
+    order: first the objects that only their own `load_state_dict` can check (loaders, scalers, yours), in the order
+    of `parts`; then schedulers and plain values; then modules; then optimizers; random generators last, when nothing
+    draws from them any more. So a refusal leaves every module, optimizer and generator as it was, and names what was
+    loaded before it.
 
     Args:
         source: the checkpoint, for errors.
 
     Raises:
-        CheckpointMismatch: a part was not saved, or names or shapes differ; all differences at once.
+        CheckpointMismatch: a part was not saved, or names, shapes or types differ; all differences at once.
+        UnsupportedState: a module is spread over processes.
     """
+    names = ParameterNames(parts)
     problems = [f"part {part!r} was not saved" for part in parts if part not in trees]
-    names = _parameter_names(parts)
-    prepared: dict[str, Any] = {}
-    for part, value in parts.items():
-        if part not in trees:
-            continue
-        if isinstance(value, nn.Module):
-            problems += _module_differences(part, value, trees[part])
-        elif isinstance(value, torch.optim.Optimizer):
-            prepared[part] = _by_index(part, value, trees[part], names, problems)
-        else:
-            problems += _place_differences(part, value, trees[part])
+    prepared = {part: _prepared(part, value, trees, names, problems) for part, value in parts.items() if part in trees}
     if problems:
         raise CheckpointMismatch(
             f"Loading {source}: {len(problems)} differences from what was saved:\n{first_of(problems)}\n"
-            "Build the same model and optimizer as when it was saved."
+            "Build the same objects as when it was saved; a part that is new can be left out of the restore."
         )
-    # What checks itself while it loads (a data loader) goes first: if it refuses, no weight has been touched.
-    for part, value in sorted(parts.items(), key=lambda item: isinstance(item[1], nn.Module | torch.optim.Optimizer)):
-        _load_one(value, prepared.get(part, trees[part]))
+    optimizers = [value for value in parts.values() if isinstance(value, Optimizer)]
+    shared = [(one, other) for one in optimizers for other in optimizers if one.param_groups is other.param_groups]
+    loaded: list[str] = []
+    for part, value in sorted(parts.items(), key=lambda item: _turn(item[1])):
+        try:
+            _load_one(value, prepared[part])
+        except HoldfastError:
+            raise  # it says by itself what does not fit
+        except Exception as error:
+            raise CheckpointMismatch(
+                f"Loading {source}: part {part!r} refused what was saved for it ({type(error).__name__}: {error}); "
+                "expected it to take its state back. Make it as when it was saved, or leave it out of the restore. "
+                f"It and what was loaded before it ({', '.join(loaded) or 'nothing'}) may have changed."
+            ) from error
+        loaded.append(part)
+    for one, other in shared:  # an optimizer that drives another one (SAM) sets its learning rate through the groups
+        other.param_groups = one.param_groups
+
+
+def _prepared(part: str, value: Any, trees: Parts, names: ParameterNames, problems: list[str]) -> Any:
+    """Returns what to hand to the part; adds to `problems` why it cannot take what was saved."""
+    tree = trees[part]
+    if isinstance(value, nn.Module):
+        own, plain = _state_and_names(part, value)
+        found = module_differences(part, {plain[name]: tensor for name, tensor in own.items()}, tree)
+        problems += found
+        if found:
+            return tree
+        loadable = OrderedDict((name, tree[plain[name]]) for name in own)
+        # The versions of the live classes: without them a class takes its own state for one from before it had any.
+        loadable._metadata = getattr(own, "_metadata", None)  # type: ignore[attr-defined]  # torch's own place for it
+        return loadable
+    if isinstance(value, Optimizer):
+        return fit_optimizer(part, value, trees, names, problems)
+    if isinstance(value, RandomState):
+        problems += [f"{part}: {line}" for line in value.differences(tree)]
+    elif isinstance(value, LRScheduler):
+        found = scheduler_differences(part, value, tree)
+        problems += found
+        return tree if found else _of_live_kind(value.state_dict(), tree)
+    elif not isinstance(value, Stateful):
+        problems += place_differences(part, value, tree)
+    return tree
+
+
+def _turn(value: Any) -> int:
+    if isinstance(value, RandomState):
+        return 4
+    if isinstance(value, Optimizer):
+        return 3  # after its scheduler, whose restored rates it must not lose
+    if isinstance(value, nn.Module):
+        return 2
+    return 0 if isinstance(value, Stateful) and not isinstance(value, LRScheduler) else 1
 
 
 def _load_one(value: Any, tree: Any) -> None:
-    if isinstance(value, Stateful):
+    if isinstance(value, Optimizer):
+        load_optimizer(value, tree)
+    elif isinstance(value, Stateful):
         value.load_state_dict(tree)
     elif isinstance(value, dict):
+        new = {key: _on_device_of(value.get(key), item) for key, item in tree.items()}
+        value.clear()
+        value.update(new)
+    elif isinstance(value, (list, deque)):
+        new_items = [_on_device_of(*pair) for pair in zip([*value, *[None] * len(tree)], tree, strict=False)]
+        value.clear()
+        value.extend(new_items)
+    elif isinstance(value, set):
         value.clear()
         value.update(tree)
-    elif isinstance(value, list):
-        value[:] = tree
-    else:
+    elif isinstance(value, np.ndarray):
+        value[...] = tree
+    elif value is not None:
         with torch.no_grad():
             value.copy_(tree)
 
 
-def _parameter_names(parts: Parts) -> dict[int, str]:
-    return {
-        id(parameter): f"{part}.{name}"
-        for part, module in parts.items()
-        if isinstance(module, nn.Module)
-        for name, parameter in module.named_parameters()
-    }
+def _of_live_kind(live: Any, saved: Any) -> Any:
+    """Returns `saved` with dicts made counters again where a counter stands now (the milestones of MultiStepLR)."""
+    if isinstance(live, Counter) and isinstance(saved, dict):
+        return Counter(saved)
+    if isinstance(live, dict) and isinstance(saved, dict):
+        return {key: _of_live_kind(live.get(key), item) for key, item in saved.items()}
+    if isinstance(live, list) and isinstance(saved, list) and len(live) == len(saved):
+        return [_of_live_kind(*pair) for pair in zip(live, saved, strict=True)]
+    return saved
 
 
-def _ordered_names(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> list[str]:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    # A parameter of no part we know keeps its number, marked so that it cannot be mistaken for a name.
-    return [names.get(id(p), f"#{i}") for i, p in enumerate(parameters)]
+def _on_device_of(present: Any, saved: Any) -> Any:
+    """Returns `saved` with its tensors on the devices of those that stand in their places now, if any do."""
+    if isinstance(saved, Tensor):
+        return saved.to(present.device) if isinstance(present, Tensor) else saved
+    if type(saved) is dict and isinstance(present, dict):
+        return {key: _on_device_of(present.get(key), item) for key, item in saved.items()}
+    if type(saved) in (list, tuple) and isinstance(present, (list, tuple)):
+        padded = [*present, *[None] * len(saved)]
+        return type(saved)(_on_device_of(*pair) for pair in zip(padded, saved, strict=False))
+    return saved
 
 
-def _by_name(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Any]:
-    ordered = _ordered_names(optimizer, names)
-    state = optimizer.state_dict()
-    return {
-        "state": {ordered[index]: slots for index, slots in state["state"].items()},
-        "param_groups": [
-            {**{k: v for k, v in group.items() if k != "param_names"}, "params": [ordered[i] for i in group["params"]]}
-            for group in state["param_groups"]
-        ],
-    }
+def _state_and_names(part: str, module: nn.Module) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns the live module's own `state_dict()`, and the plain name for each name in it.
+
+    Raises:
+        UnsupportedState: every process holds only a share of the tensors.
+    """
+    sharded = wrapper_types("FullyShardedDataParallel")
+    if any(isinstance(p.module, sharded) and getattr(p.module, "world_size", 1) > 1 for p in places(module)):
+        raise UnsupportedState(_spread(part, "FullyShardedDataParallel"))  # before the other processes are waited for
+    state = module.state_dict()
+    shared = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)  # not imported, not in use
+    for name, tensor in state.items():
+        if shared is not None and isinstance(tensor, shared):
+            raise UnsupportedState(_spread(f"{part}.{name}", "DTensor"))
+    return state, plain_names(module, state)
 
 
-def _by_index(
-    part: str, optimizer: torch.optim.Optimizer, tree: Any, names: dict[int, str], problems: list[str]
-) -> dict[str, Any]:
-    """Returns `tree` with numbers for names, groups in the optimizer's own order; adds to `problems`."""
-    if not isinstance(tree, dict) or not {"state", "param_groups"} <= tree.keys():
-        problems.append(f"{part}: what was saved is not the state of an optimizer")
-        return {}
-    ordered = _ordered_names(optimizer, names)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    index = {name: i for i, name in enumerate(ordered)}
-    saved_groups = {frozenset(group["params"]): group for group in tree["param_groups"]}
-    groups: list[dict[str, Any]] = []
-    start = 0
-    for own in optimizer.param_groups:
-        members = ordered[start : start + len(own["params"])]
-        saved = saved_groups.get(frozenset(members))
-        if saved is None:
-            which = f" {members[0]} … {members[-1]}" if members else ""
-            problems.append(f"{part}: no saved group holds just the {len(members)} parameters{which}")
-        else:
-            groups.append({**saved, "params": list(range(start, start + len(members)))})
-        start += len(members)
-    state: dict[int, Any] = {}
-    for name, slots in tree["state"].items():
-        if name not in index:
-            problems.append(f"{part}: saved slots for {name}, which the optimizer does not have")
-            continue
-        wanted = parameters[index[name]].shape
-        for slot, value in slots.items():
-            if slot not in _SLOTS_OF_ITS_SHAPE or not isinstance(value, Tensor) or value.ndim != len(wanted):
-                continue
-            if value.shape != wanted:
-                problems.append(f"{part}: {name}.{slot} has shape {list(value.shape)}, the parameter {list(wanted)}")
-        state[index[name]] = slots
-    return {"state": state, "param_groups": groups}
-
-
-def _module_differences(part: str, module: nn.Module, tree: Any) -> list[str]:
-    own = module.state_dict()
-    if not isinstance(tree, dict):
-        return [f"{part}: what was saved is a {type(tree).__name__}, not the state of a module"]
-    problems = [f"{part}: {name} is missing in the checkpoint" for name in own if name not in tree]
-    problems += [f"{part}: {name} is in the checkpoint and not in the model" for name in tree if name not in own]
-    problems += [
-        f"{part}: {name} was saved with shape {list(tree[name].shape)}, the model has {list(value.shape)}"
-        for name, value in own.items()
-        if isinstance(value, Tensor) and isinstance(tree.get(name), Tensor) and tree[name].shape != value.shape
-    ]
-    return problems
-
-
-def _place_differences(part: str, value: Any, tree: Any) -> list[str]:
-    """Returns why a part that is filled in place cannot take `tree`."""
-    if isinstance(value, Stateful):
-        return []  # its own load_state_dict decides
-    if isinstance(value, Tensor):
-        if isinstance(tree, Tensor) and tree.shape == value.shape:
-            return []
-        found = f"shape {list(tree.shape)}" if isinstance(tree, Tensor) else f"a {type(tree).__name__}"
-        return [f"{part}: was saved with {found}, the tensor has shape {list(value.shape)}"]
-    if not isinstance(value, (dict, list)):
-        return [f"{part}: a {type(value).__name__} cannot be restored in place; put it into a dict"]
-    if not isinstance(tree, type(value)):
-        return [f"{part}: was saved as a {type(tree).__name__}, and is a {type(value).__name__} now"]
-    return []
+def _spread(where: str, kind: str) -> str:
+    return (
+        f"{where} is spread over processes ({kind}); expected whole tensors, for checkpoints of many processes are "
+        "not there yet. Gather it (torch.distributed.checkpoint.state_dict.get_model_state_dict with "
+        "full_state_dict=True) and give the dict it returns as the part."
+    )

@@ -2,32 +2,41 @@
 
 The order of a save is the whole point: write into a hidden sibling; sync each file; manifest last; sync the directory;
 rename; sync the parent; only then prune. Whatever stops it in between, the checkpoints that were there are still there.
+All of that happens on a thread of the store's own; the loop waits for what `snapshot.py` says, and no longer.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-import os
 import re
 import sys
+import threading
+import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from holdfast.checkpoints import files
-from holdfast.checkpoints.checkpoint import EVALUATION_FILE, STATE_FILE, Checkpoint, format_evaluation, read_evaluation
-from holdfast.checkpoints.flatten import FlatState, flatten
-from holdfast.checkpoints.manifest import FILE_NAME, FileEntry, Manifest, PartEntry
-from holdfast.checkpoints.named_state import Parts, state_of
-from holdfast.checkpoints.retention import Retention
-from holdfast.checkpoints.tensors import write_tensors
-from holdfast.errors import CheckpointCorrupt, CheckpointError, UnsupportedState
+from torch.optim import Optimizer
 
-_STEP = re.compile(r"step-(\d{8,})")
+from holdfast.checkpoints.background import Background, Job
+from holdfast.checkpoints.checkpoint import Checkpoint
+from holdfast.checkpoints.contents import Contents, plain_json
+from holdfast.checkpoints.deferred import defer
+from holdfast.checkpoints.evaluation import EVALUATION_FILE, EvaluationRecord, finite, parse_evaluation
+from holdfast.checkpoints.flatten import FlatState, flatten
+from holdfast.checkpoints.listing import Listing
+from holdfast.checkpoints.named_state import Parts, state_of
+from holdfast.checkpoints.remote import is_url, open_storage
+from holdfast.checkpoints.retention import Last, Policy, best_of
+from holdfast.checkpoints.snapshot import Snapshot, SnapshotMemory
+from holdfast.checkpoints.steady import optimizers_of, steady_storages
+from holdfast.checkpoints.storage import Draft, Storage
+from holdfast.errors import CheckpointError
+
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _RESERVED_PARTS = {"state", "manifest", "evaluation"}
+_living: weakref.WeakSet[CheckpointStore] = weakref.WeakSet()
 
 
 def _say(message: str) -> None:
@@ -43,17 +52,54 @@ class CheckpointStore:
         start = store.restore_latest(parts)   # parts: name → anything with state_dict; 0 when empty
         store.save(step, parts)               # at the end of a step
 
+    A save goes on in the background. The optimizers among the parts wait for it before they change a weight; call
+    `settle` before you change their weights or slots in another way. (A change that comes too early is noticed, and
+    that save fails; not so a change through `.data`, which torch does not count.) When a save fails, the checkpoints
+    before it are unharmed, and the error is raised at the next step of an optimizer, the next save, `wait` or `close`.
+
     Args:
-        root: the directory; made at the first save.
-        retention: which checkpoints a save leaves; by default the newest three.
+        root: the directory, made at the first save; or a URL, such as `s3://bucket/run` (any that fsspec opens).
+        keep: which checkpoints a save leaves, such as `Last(3) | Best("accuracy")`; by default the newest three.
+        background: False saves before `save` returns, and copies nothing.
+        on_failure: receives the error of a save that failed, in place of raising it; the loop goes on.
         say: receives one line for everything a person should know; by default it goes to stderr.
     """
 
-    def __init__(self, root: str | Path, retention: Retention | None = None, say: Callable[[str], None] = _say) -> None:
-        self.root = Path(root)
-        self.retention = retention or Retention()
-        self._say = say
-        self._known: dict[int, tuple[tuple[int, ...], dict[str, float]]] = {}
+    def __init__(
+        self,
+        root: str | Path,
+        keep: Policy | None = None,
+        *,
+        background: bool = True,
+        on_failure: Callable[[CheckpointError], None] | None = None,
+        say: Callable[[str], None] = _say,
+    ) -> None:
+        self.root: Any = str(root) if is_url(root) else Path(root)  # a Path; of a URL, its text
+        self.keep = keep or Last(3)
+        self.background = background
+        self._storage: Storage = open_storage(root)
+        self._on_failure, self._say = on_failure, say
+        self._listing = Listing(self._storage, say)
+        self._lane = Background()
+        self._memory = SnapshotMemory(), SnapshotMemory()  # of what is copied at once, and of the rest
+        self._snapshot: Snapshot | None = None
+        self._hooked: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+        self._saving = threading.RLock()
+        self._unsaved: set[int] = set()
+        self._stored: set[str] = set()  # parts of which a state was found storable
+        _living.add(self)
+        # What the process that ends without `close` still waits for.
+        self._at_exit = weakref.finalize(self, _finish, self._lane, say)
+
+    def __enter__(self) -> CheckpointStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lane.wait()
+        if value is None:
+            self.close()
 
     def save(
         self,
@@ -61,77 +107,96 @@ class CheckpointStore:
         parts: Parts,
         metrics: dict[str, float] | None = None,
         metadata: dict[str, Any] | None = None,
-    ) -> Path:
-        """Publishes a checkpoint of `parts` and prunes. When it returns, the checkpoint is on the disk.
+    ) -> Path | str:
+        """Saves `parts` as they are now, and prunes once that is durable. Waits for the save before, if it is not done.
 
         Args:
             step: optimizer updates made; names the checkpoint.
             parts: name → module, optimizer, anything with `state_dict`, or a tree of tensors and JSON values.
-            metrics: name → number, for choosing the best.
-            metadata: JSON values to carry along.
+            metrics: name → number, for choosing the best. Those that are not finite are left out.
+            metadata: JSON values to carry along; an integer `epoch` counts for `EveryEpochs`.
 
         Returns:
-            The checkpoint's directory.
+            The directory (of a remote store, the URL) that the checkpoint has once it is published.
 
         Raises:
             UnsupportedState: a value cannot be stored; nothing has been written.
-            CheckpointError: the step is published already, or the disk refused. What was there is unharmed.
+            CheckpointError: the step is published already, or the disk refused (this save, or the one before it when
+                that was in the background). What was there is unharmed.
         """
         for part in parts:
             if not _PART.fullmatch(part) or part in _RESERVED_PARTS:
                 raise CheckpointError(f"A part cannot be called {part!r}; use letters, digits, '_', '-' and '.'.")
         if step < 0:
             raise CheckpointError(f"A checkpoint cannot be of step {step}; steps count from 0.")
-        target = self._directory(step)
-        if target.exists():
-            raise CheckpointError(f"{target} is published already, and a published step is never overwritten.")
-        flat = {part: flatten(tree, part) for part, tree in state_of(parts).items()}
-        numbers = _finite(metrics or {})
-        try:
-            metadata = json.loads(_json_bytes(metadata or {}))
-        except (TypeError, ValueError) as error:
-            raise UnsupportedState(f"Saving the metadata of {target}: {error}; expected JSON values.") from error
-        aside = self.root / f"{files.HIDDEN_PREFIX}{target.name}.{os.getpid()}"
-        try:
-            files.make_parents(self.root)
-            self._remove_leftovers()
-            files.make_directory(aside)
-            self._write(aside, step, flat, numbers, metadata)
-            files.rename(aside, target)
-            files.sync_directory(self.root)
-        except OSError as error:
-            if aside.exists():
-                _remove_quietly(aside)
-            raise CheckpointError(
-                f"Saving {target}: {error.strerror or error}. The checkpoints before it are unharmed."
-            ) from error
-        self.prune()
-        return target
+        with self._saving:
+            self.wait()
+            where = self._listing.where(step)
+            if step in self._unsaved and self._arrived(step):
+                return self._place(step)
+            self._listing.refuse_step(step)
+            trees = state_of(parts)
+            contents = Contents(step, finite(metrics or {}), plain_json(metadata or {}, where), time.time())
+            if self.background:
+                snapshot = self._snapshot_of(parts, trees)
+                self._snapshot = snapshot
+                self._hold_steps(optimizers_of(parts))
+                self._lane.submit(lambda: self._publish(contents, snapshot.states))
+            else:
+                states = {part: flatten(tree, part) for part, tree in trees.items()}
+                self._now(lambda: self._publish(contents, lambda: states))
+        return self._place(step)
 
     def annotate(self, step: int, metrics: dict[str, float]) -> None:
-        """Adds metrics that were measured after step `step` was published. Numbers that are not finite are left out.
+        """Adds metrics that were measured after step `step` was saved, and prunes by them.
+
+        Numbers that are not finite are left out. It happens behind the saves that are under way.
 
         Raises:
-            CheckpointError: there is no such checkpoint, or the disk refused.
+            CheckpointError: there is no such checkpoint, or the disk refused (when in the background: as a save's).
             CheckpointCorrupt: what was measured before is damaged.
         """
-        path = self._directory(step) / EVALUATION_FILE
-        known = read_evaluation(path)
+        self._do(lambda: self._annotate(step, finite(metrics)))
+
+    def then(self, action: Job) -> None:
+        """Runs `action` once everything that was handed over before is durable; its CheckpointError is a save's."""
+        self._do(action)
+
+    def settle(self) -> None:
+        """Returns once weights and optimizer slots may be changed. Optimizers among the parts call it themselves."""
+        snapshot = self._snapshot
+        if snapshot is not None:
+            snapshot.settle()
+            self._forget(snapshot)
+
+    def wait(self) -> None:
+        """Returns when everything handed over is durable. Raises CheckpointError when some of it failed."""
+        snapshot = self._snapshot
+        self._lane.wait()
+        self._forget(snapshot)
+        self._tell_failures()
+
+    def close(self) -> None:
+        """Waits as `wait` does, and gives the memory of the snapshots back. A later save takes it again."""
         try:
-            files.replace_durably(path, format_evaluation({**known, **_finite(metrics)}))
-        except OSError as error:
-            raise CheckpointError(f"Writing {path}: {error.strerror or error}.") from error
+            self.wait()
+        finally:
+            self._memory = SnapshotMemory(), SnapshotMemory()  # of what is copied at once, and of the rest
 
     def steps(self) -> list[int]:
         """Returns the steps that are published, ascending. They are not verified by this."""
-        if not self.root.is_dir():
-            return []
-        found = (_STEP.fullmatch(name) for name in os.listdir(self.root))  # noqa: PTH208  # names are all we need
-        return sorted(int(match[1]) for match in found if match)
+        self._wait_here()
+        return self._listing.steps()
 
     def open(self, step: int) -> Checkpoint:
         """Opens the checkpoint of one step. Raises CheckpointCorrupt when it is damaged or not there."""
-        return Checkpoint(self._directory(step))
+        self._wait_here()
+        return self._listing.open(step)
+
+    def best(self) -> int | None:
+        """Returns the step with the best metric of those on disk, by the `Best` in `keep`; None when there is none."""
+        self._wait_here()
+        return self._listing.best(best_of(self.keep))
 
     def restore_latest(self, parts: Parts) -> int:
         """Restores the newest valid checkpoint into `parts`; damaged ones are named, set aside and passed over.
@@ -147,6 +212,7 @@ class CheckpointStore:
         if checkpoint is None:
             return 0
         checkpoint.restore(parts)
+        self._listing.resumed_from = checkpoint.step
         return checkpoint.step
 
     def latest_valid(self, *, set_aside: bool = True) -> Checkpoint | None:
@@ -161,147 +227,135 @@ class CheckpointStore:
         Raises:
             CheckpointCorrupt: there are checkpoints, and none is valid.
         """
-        steps = self.steps()
-        reasons: list[str] = []
-        for step in reversed(steps):
-            try:
-                checkpoint = self.open(step)
-                checkpoint.verify()
-            except CheckpointCorrupt as error:
-                reasons.append(str(error))
-                continue
-            damaged = steps[len(steps) - len(reasons) :]
-            for step_aside, reason in zip(reversed(damaged), reasons, strict=True):
-                self._pass_over(step_aside, reason, checkpoint.step, set_aside=set_aside)
-            return checkpoint
-        if reasons:
-            raise CheckpointCorrupt(
-                f"No checkpoint in {self.root} is valid ({len(reasons)} found):\n  " + "\n  ".join(reasons) + "\n"
-                "Put a good copy back, or move the folder away to start over."
-            )
-        return None
+        self._wait_here()
+        return self._listing.latest_valid(set_aside=set_aside)
 
-    def best(self) -> int | None:
-        """Returns the step with the best metric of those on disk, by the retention's metric and direction."""
-        return self.retention.best(self._metrics_by_step())
+    def set_aside(self, step: int) -> str:
+        """Renames a damaged checkpoint to `damaged-step-…`, out of the way, and returns its new place."""
+        return self._listing.set_aside(step)
 
     def prune(self) -> None:
-        """Deletes what the retention does not keep. Never the newest (what a run resumes from) or the best."""
-        metrics = self._metrics_by_step()
-        kept = self.retention.keep(metrics)
-        for step in metrics.keys() - kept:
-            # Out of sight in one step first: a deletion that is cut short leaves no half checkpoint behind.
-            aside = self.root / f"{files.HIDDEN_PREFIX}pruned-{step}.{os.getpid()}"
-            try:
-                files.rename(self._directory(step), aside)
-                files.sync_directory(self.root)
-                files.remove_tree(aside)
-            except OSError as error:
-                self._say(
-                    f"Deleting the old checkpoint of step {step}: {error.strerror or error}. Some of it stays for now."
-                )
-            self._known.pop(step, None)
+        """Deletes what `keep` does not keep. Never the newest, the best, or the one that was resumed from."""
+        self._do(lambda: self._listing.prune(self.keep))
 
-    def _write(
-        self,
-        directory: Path,
-        step: int,
-        flat: dict[str, FlatState],
-        metrics: dict[str, float],
-        metadata: dict[str, Any],
-    ) -> None:
-        parts: dict[str, PartEntry] = {}
-        entries: dict[str, FileEntry] = {}
-        for part, state in flat.items():
-            if not state.tensors:
-                parts[part] = PartEntry(None)
-                continue
-            name = f"{part}.safetensors"
-            written = write_tensors(directory / name, state.tensors, {"format": "pt"})
-            entries[name] = FileEntry(written.num_bytes, written.digest)
-            parts[part] = PartEntry(name, written.tensors, state.aliases)
-        skeletons = {part: state.skeleton for part, state in flat.items()}
-        entries[STATE_FILE] = FileEntry(*files.write_durably(directory / STATE_FILE, [_json_bytes(skeletons)]))
-        manifest = Manifest(step, parts, entries, metrics, metadata)
-        files.write_durably(directory / FILE_NAME, [manifest.to_bytes()])
-        files.sync_directory(directory)
+    def _snapshot_of(self, parts: Parts, trees: dict[str, Any]) -> Snapshot:
+        """Begins a snapshot; what can wait is taken apart later, once a first save has shown that it can be stored."""
+        steady = steady_storages(parts)
+        if not parts.keys() <= self._stored:
+            for part, tree in trees.items():
+                flatten(tree, part)
+            self._stored |= parts.keys()
+        states = {part: defer(parts[part], tree, part, steady) or flatten(tree, part) for part, tree in trees.items()}
+        return Snapshot(states, steady, *self._memory)
 
-    def set_aside(self, step: int) -> Path:
-        """Renames a damaged checkpoint to `damaged-step-…`, out of the way, and returns its new place."""
-        source = self._directory(step)
-        target = self.root / f"damaged-{source.name}"
-        number = 2
-        while target.exists():
-            target = self.root / f"damaged-{source.name}-{number}"
-            number += 1
-        try:
-            files.rename(source, target)
-            files.sync_directory(self.root)
-        except OSError as error:
-            raise CheckpointError(f"Setting the damaged {source} aside: {error.strerror or error}.") from error
-        return target
+    def _place(self, step: int) -> Path | str:
+        return self._listing.where(step) if is_url(self.root) else self.root / self._listing.name(step)
 
-    def _pass_over(self, step: int, reason: str, used: int, *, set_aside: bool) -> None:
-        """Says why a damaged checkpoint is not used, and sets it aside where it is ours to."""
-        source = self._directory(step)
-        kept = f" Kept as {self.set_aside(step).name} for a look;" if set_aside else ""
-        self._say(
-            f"Passed over {source.name}: {reason.removeprefix(f'{source}: ').rstrip('.')}.{kept} "
-            f"going on from step {used}, and the {step - used} steps between are run again."
-        )
-
-    def _metrics_by_step(self) -> dict[int, dict[str, float]]:
-        """Returns the metrics of every checkpoint; a damaged one has none. What has not changed is not read again."""
-        steps = self.steps()
-        for step in steps:
-            stamp = tuple(_mtime(self._directory(step) / name) for name in (FILE_NAME, EVALUATION_FILE))
-            if self._known.get(step, (None,))[0] == stamp:
-                continue
-            try:
-                self._known[step] = (stamp, self.open(step).metrics)
-            except CheckpointError:
-                self._known[step] = (stamp, {})
-        return {step: self._known[step][1] for step in steps}
-
-    def _directory(self, step: int) -> Path:
-        return self.root / f"step-{step:08d}"
-
-    def _remove_leftovers(self) -> None:
-        """Deletes what earlier processes left unfinished; a living process's work is left alone."""
-        for name in os.listdir(self.root):  # noqa: PTH208  # names are all we need
-            owner = name.rpartition(".")[2]
-            if name.startswith(files.HIDDEN_PREFIX) and owner.isdecimal() and not _is_alive(int(owner)):
-                _remove_quietly(self.root / name)
-
-
-def _is_alive(process: int) -> bool:
-    if process == os.getpid():
-        return False  # one save at a time: our own leftover is from a save that failed
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+    def _arrived(self, step: int) -> bool:
+        """Whether a save that was reported as failed was published all the same: only the answer was lost."""
+        if step not in self._listing.steps():
+            return False
+        self._listing.confirm(step)
+        self._unsaved.discard(step)
         return True
-    return True
+
+    def _wait_here(self) -> None:
+        """Waits for every save into this place: a notebook's cell that is run again makes a second store."""
+        for store in list(_living):
+            if store._storage.where() == self._storage.where():
+                store._lane.wait()
+
+    def _publish(self, contents: Contents, states: Callable[[], dict[str, FlatState]]) -> None:
+        where = self._listing.where(contents.step)
+
+        def fill(draft: Draft) -> None:
+            contents.write(draft, states())
+
+        try:
+            self._listing.publish(contents.step, fill)
+        except (OSError, CheckpointError) as error:
+            self._unsaved.add(contents.step)
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f"Saving {where}: {error.strerror or error}. The checkpoints before it are unharmed."
+            ) from error
+        self._unsaved.discard(contents.step)
+        self._listing.prune(self.keep)
+
+    def _annotate(self, step: int, metrics: dict[str, float]) -> None:
+        name = self._listing.name(step)
+        if step in self._unsaved:
+            return  # its save failed, and that was said
+        if step not in self._listing.steps():
+            raise CheckpointError(f"There is no checkpoint at {self._listing.where(step)} to add metrics to.")
+        try:
+            known = parse_evaluation(self._storage.read(name, EVALUATION_FILE))
+        except FileNotFoundError:
+            known = EvaluationRecord()
+        except OSError as error:
+            raise CheckpointError(f"Reading {self._listing.where(step)}: {error.strerror or error}.") from error
+        record = EvaluationRecord({**known.metrics, **metrics}, known.epoch, known.saved_at)
+        try:
+            self._storage.replace(name, EVALUATION_FILE, record.to_bytes())
+        except OSError as error:
+            raise CheckpointError(
+                f"Writing {EVALUATION_FILE} of {self._listing.where(step)}: {error.strerror or error}."
+            ) from error
+        self._listing.prune(self.keep)
+
+    def _do(self, job: Job) -> None:
+        """Does a job in its turn: behind what was handed over before."""
+        if self.background:
+            self._lane.submit(job)
+        else:
+            self._now(job)
+
+    def _now(self, job: Job) -> None:
+        try:
+            job()
+        except CheckpointError as error:
+            self._fail(error)
+
+    def _hold_steps(self, optimizers: list[Optimizer]) -> None:
+        """Makes each optimizer wait for the snapshot before it changes anything; once for each."""
+        store = weakref.ref(self)
+
+        def before_step(*_: object) -> None:
+            if (own := store()) is not None:
+                own.settle()
+                own._tell_failures()
+
+        for optimizer in optimizers:
+            if optimizer not in self._hooked:
+                optimizer.register_step_pre_hook(before_step)
+                self._hooked.add(optimizer)
+
+    def _forget(self, snapshot: Snapshot | None) -> None:
+        if self._snapshot is snapshot:  # and not one that another thread has taken meanwhile
+            self._snapshot = None
+
+    def _tell_failures(self) -> None:
+        while (failure := self._lane.take_failure()) is not None:
+            self._fail(_as_checkpoint_error(failure))
+
+    def _fail(self, error: CheckpointError) -> None:
+        if self._on_failure is None:
+            raise error
+        self._on_failure(error)
 
 
-def _remove_quietly(path: Path) -> None:
-    # Hidden and unfinished: the next save tries again, and nobody ever reads it.
-    with contextlib.suppress(OSError):
-        files.remove_tree(path)
+def _as_checkpoint_error(failure: BaseException) -> CheckpointError:
+    if isinstance(failure, CheckpointError):
+        return failure
+    error = CheckpointError(f"Saving a checkpoint: unexpected {type(failure).__name__}: {failure}.")
+    error.__cause__ = failure
+    return error
 
 
-def _mtime(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
-def _finite(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-
-
-def _json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n").encode()
+def _finish(lane: Background, say: Callable[[str], None]) -> None:
+    """Waits for what is under way when a store is forgotten or the process ends."""
+    lane.wait()
+    lane.end()
+    while (failure := lane.take_failure()) is not None:
+        say(f"holdfast: {_as_checkpoint_error(failure)}")

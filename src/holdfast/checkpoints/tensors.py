@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from holdfast.checkpoints.digest import Readable, digest_of
-from holdfast.checkpoints.files import write_durably
+from holdfast.checkpoints.digest import Readable
+from holdfast.checkpoints.files import WriteFile
 from holdfast.errors import CheckpointCorrupt
 
 DTYPE_NAMES: dict[torch.dtype, str] = {
@@ -30,6 +30,7 @@ DTYPE_NAMES: dict[torch.dtype, str] = {
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
     torch.uint64: "U64", torch.uint32: "U32", torch.uint16: "U16", torch.uint8: "U8",
     torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.complex64: "C64",
+    torch.float8_e4m3fnuz: "F8_E4M3FNUZ", torch.float8_e5m2fnuz: "F8_E5M2FNUZ", torch.float8_e8m0fnu: "F8_E8M0",
 }  # fmt: skip
 DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 _MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
@@ -56,27 +57,39 @@ class WrittenFile:
     tensors: dict[str, TensorEntry]
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> WrittenFile:
-    """Writes tensors to a new safetensors file, in the order given, and syncs it.
+def write_tensors(
+    write: WriteFile, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> WrittenFile:
+    """Writes tensors to a new safetensors file, in the order given.
 
     Args:
+        write: takes the file's bytes, chunk by chunk and as often as it likes, and makes them durable:
+            `partial(files.write_durably, path)`.
         tensors: name → tensor of any shape, stride and device, of a dtype in DTYPE_NAMES.
         metadata: text → text, for the header.
 
     Raises:
         OSError: the disk is full, the file exists, ….
     """
-    entries: dict[str, TensorEntry] = {}
+    written = write(_FileBytes(_header(tensors, metadata), tensors))
+    digests = written.chunk_digests[1:]
+    entries = {
+        name: TensorEntry(DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), digest)
+        for (name, tensor), digest in zip(tensors.items(), digests, strict=True)
+    }
+    return WrittenFile(written.num_bytes, written.digest, entries)
 
-    def chunks() -> Iterator[Readable]:
-        yield _header(tensors, metadata)
-        for name, tensor in tensors.items():
-            view = tensor_bytes(tensor)
-            entries[name] = TensorEntry(DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), digest_of(view))
-            yield view
 
-    num_bytes, digest = write_durably(path, chunks())
-    return WrittenFile(num_bytes, digest, entries)
+@dataclass(frozen=True)
+class _FileBytes:
+    """The bytes of a file, chunk by chunk; to be had again when an upload breaks on the way."""
+
+    header: bytes
+    tensors: Mapping[str, Tensor]
+
+    def __iter__(self) -> Iterator[Readable]:
+        yield self.header
+        yield from map(tensor_bytes, self.tensors.values())
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:

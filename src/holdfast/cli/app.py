@@ -18,6 +18,8 @@ COMMANDS = {
     "predict": "class names and probabilities for pictures",
     "show": "a labelled grid of pictures",
     "inspect": "names, types, shapes and counts in a checkpoint",
+    "verify": "prove every byte of a run, a checkpoint or a file",
+    "prove": "replay a stretch of a run, killed and not; compare the bits",
     "models": "the models by name, and what is in one",
     "demo": "one minute: train, be killed, resume, compare the bytes",
 }

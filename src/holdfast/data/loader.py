@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Sampler
 from holdfast.data.order import epoch_order
 from holdfast.data.sample import Batch, Indices, Pictures
 from holdfast.data.transforms import Transform
-from holdfast.data.workers import close_at_exit, ignore_signals, signals_held
+from holdfast.data.workers import close_at_exit, ignore_signals, refuse_long_temporary_folder, signals_held
 from holdfast.distributed import World
 from holdfast.errors import CheckpointMismatch, ConfigError, DataError
 from holdfast.randomness import derive_seed, seed_generators
@@ -94,6 +94,7 @@ class Loader:
         self._pin = pin_memory and torch.accelerator.is_available()
         self._workers: DataLoader[Any] | None = None
         if num_workers:
+            refuse_long_temporary_folder()
             self._workers = DataLoader(
                 cast(Any, self._read),
                 batch_sampler=cast(Any, _RestOfEpoch(self)),

@@ -6,7 +6,7 @@ torch's DataLoader starts them and gives them work; this file knows nothing of p
 from __future__ import annotations
 
 import atexit
-import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import threading
@@ -14,6 +14,10 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+from holdfast.errors import ConfigError
+
+_SOCKET_NAME_BYTES = 107  # on Linux; 103 on macOS, whose temporary folders are short
 
 
 class Closable(Protocol):
@@ -35,6 +39,19 @@ def close_at_exit(owner: Closable) -> None:
 
     # Exit functions run last in, first out, and multiprocessing registered its own when it was imported.
     atexit.register(close)
+
+
+def refuse_long_temporary_folder() -> None:
+    """Raises ConfigError where workers could not talk to us: the name of a Unix socket has 107 bytes at most.
+
+    They would not fail but hang: the thread that sends a batch dies, and the batch is waited for.
+    """
+    folder = multiprocessing.util.get_temp_dir()  # `…/pymp-xxxxxxxx`; a socket in it is `listener-xxxxxxxx`
+    if len(os.fsencode(folder)) + len("/listener-xxxxxxxx") > _SOCKET_NAME_BYTES:
+        raise ConfigError(
+            f"Starting worker processes: the temporary folder {folder} has too long a name for the sockets they talk "
+            "through. Set TMPDIR to a shorter one, such as /tmp, or work without them (--workers 0)."
+        )
 
 
 @contextmanager

@@ -33,8 +33,8 @@ def keep_best(store: CheckpointStore, path: Path, say: Callable[[str], None], *,
             return
     except CheckpointError:
         pass  # not there yet, or damaged: it is derived, and written anew
-    checkpoint = store.open(step)
     try:
+        checkpoint = store.open(step)
         tensors = checkpoint.tensors("model")
     except CheckpointCorrupt as error:
         say(f"The best checkpoint is damaged ({error}); the next best takes its place.")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
@@ -25,15 +28,18 @@ class Console:
         self.quiet = quiet
         self.is_terminal = self.stream.isatty() and not plain
         self._rich = RichConsole(file=self.stream, highlight=False, soft_wrap=True, no_color=not self.is_terminal)
+        self.log: Path | None = None  # a file that keeps every message, with its time, for later
 
     def say(self, text: str = "", style: str | None = None) -> None:
         """Prints one message, unbuffered; nothing when quiet."""
+        self._keep(text)
         if not self.quiet:
             self._rich.print(text, style=style if self.is_terminal else None, markup=False)
             self.stream.flush()
 
     def warn(self, text: str) -> None:
         """Prints one message that is shown even when quiet."""
+        self._keep(text)
         self._rich.print(text, style="yellow" if self.is_terminal else None, markup=False)
         self.stream.flush()
 
@@ -44,6 +50,12 @@ class Console:
     def progress(self, label: str, total: int, done: int = 0, unit: str = "step") -> ProgressLine:
         """Returns a bar to use in a `with` block; where there is no terminal it shows nothing."""
         return ProgressLine(self._rich if self.is_terminal and not self.quiet else None, label, total, done, unit)
+
+    def _keep(self, text: str) -> None:
+        if self.log is not None and text:
+            # A full disk is said on the terminal; the log is for whoever was not looking.
+            with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as log:
+                log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}  {text.strip()}\n")
 
 
 class ProgressLine:

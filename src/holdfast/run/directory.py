@@ -57,7 +57,12 @@ class RunDirectory:
             _held.discard(self.path.resolve())
 
     @property
-    def checkpoints(self) -> Path:
+    def place(self) -> Path | str:
+        """What messages call it: the folder, or the URL that it is kept at."""
+        return self.path
+
+    @property
+    def checkpoints(self) -> Path | str:
         """Where the checkpoints are."""
         return self.path / "checkpoints"
 
@@ -85,18 +90,25 @@ class RunDirectory:
             )
         return table
 
-    def check_still_ours(self) -> None:
-        """Raises RunError when the folder that was locked is not there any more."""
+    def mirror(self) -> None:
+        """Brings the run's other copy up to date, where it has one. Raises CheckpointError."""
+
+    def is_there(self) -> bool:
+        """Whether the folder that was locked can be reached; a mount may vanish, and come back.
+
+        Raises:
+            RunError: another folder stands in its place.
+        """
         assert self._lock is not None
         try:
-            same = os.path.samestat(os.fstat(self._lock), os.stat(self.path / LOCK_FILE))  # noqa: PTH116  # a pair
+            there = os.stat(self.path / LOCK_FILE)  # noqa: PTH116  # one of a pair
         except OSError:
-            same = False
-        if not same:
+            return False
+        if not os.path.samestat(os.fstat(self._lock), there):
             raise RunError(
-                f"The run directory {self.path} was removed or replaced while the run went on. "
-                "Nothing more is written there."
+                f"The run directory {self.path} was replaced while the run went on. Nothing more is written there."
             )
+        return True
 
     def write(self, name: str, text: str) -> None:
         """Writes or replaces a file in one step. Raises RunError when the disk refuses."""

@@ -25,7 +25,7 @@ def finish(session: Session, stop: StopRequest) -> dict[str, Any] | None:
     The model of the session holds the best weights afterwards. None when `stop` was asked for before it was done; the
     next start does it again.
     """
-    bench, directory, store = session.bench, session.directory, session.store
+    bench, directory, store = session.bench, session.directory, session.saves.store
     file = open_best(store, directory.path / BEST_FILE, session.console.warn)
     best = int(file.metadata["step"])
     bench.state.model.load_state_dict(file.tensors)

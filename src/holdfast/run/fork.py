@@ -10,7 +10,7 @@ from holdfast.errors import CheckpointMismatch, ConfigError
 from holdfast.run.session import Session, group_settings, put_back
 
 
-def take_over(session: Session, source: Path) -> str:
+def take_over(session: Session, source: Path | str) -> str:
     """Loads the newest valid checkpoint of the run in `source` into a fresh session, at the start of its epoch.
 
     A step means another thing under another batch size or on other data, so the new run begins at the epoch that the
@@ -39,12 +39,12 @@ def take_over(session: Session, source: Path) -> str:
     epoch = int(checkpoint.metadata.get("epoch", 0))
     epoch = min(epoch, (session.bench.config.epochs or 1) - 1)
     session.begin_at_epoch(epoch)
-    return f"forked from {checkpoint.path} ({kept}); begins at epoch {epoch + 1} of {session.bench.config.epochs}"
+    return f"forked from {checkpoint.where} ({kept}); begins at epoch {epoch + 1} of {session.bench.config.epochs}"
 
 
-def newest_of(source: Path, say: Callable[[str], None]) -> Checkpoint:
+def newest_of(source: Path | str, say: Callable[[str], None]) -> Checkpoint:
     """Returns the newest valid checkpoint of a run that is not ours to change. Raises ConfigError when it has none."""
-    checkpoint = CheckpointStore(source / "checkpoints", say=say).latest_valid(set_aside=False)
+    checkpoint = CheckpointStore(f"{source}/checkpoints", say=say).latest_valid(set_aside=False)
     if checkpoint is None:
         raise ConfigError(
             f"--fork goes on from the run in {source}, and there is no checkpoint. Give its folder with --out."

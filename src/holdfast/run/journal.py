@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,21 @@ class Journal:
         directory: the run's folder.
         curves: TensorBoard's event files, or None.
         trace: file for `step epoch index index …` lines, appended to; or None.
+        warn: told when a file cannot be written, in place of an error: a full disk does not end the training.
     """
 
-    def __init__(self, directory: RunDirectory, curves: Curves | None = None, trace: Path | None = None) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory,
+        curves: Curves | None = None,
+        trace: Path | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
         self.history: list[Row] = []
         self.first_epoch = 0  # above 0 in a fork
         self._directory = directory
         self._curves = curves
+        self._warn = warn
         self._loss_sum: Tensor | float = 0.0
         self._loss_count = 0
         self._trace = None
@@ -66,9 +76,10 @@ class Journal:
         self._loss_count += 1
         if self._trace is not None:
             line = " ".join(map(str, [step, epoch, *indices.tolist()]))
-            self._trace.write(f"{line}\n".encode())
+            with self._going_on("the trace file", "this step's line is missing in it"):
+                self._trace.write(f"{line}\n".encode())
         if self._curves is not None and self._curves.wants(step):
-            self._curves.add(step, {"train/loss": float(loss), "train/lr": lr or 0.0})
+            self._draw(step, {"train/loss": float(loss), "train/lr": lr or 0.0})
 
     def mean_loss(self) -> float:
         """Returns the mean loss of the epoch so far."""
@@ -78,15 +89,17 @@ class Journal:
         """Adds the row of an epoch that is over and evaluated, and starts the next."""
         self.history.append(row)
         self._loss_sum, self._loss_count = 0.0, 0
-        self._write_results()
+        with self._going_on("results.csv", "it is written again, whole, after the next epoch"):
+            self._write_results()
         if self._curves is not None:
             curves = {
                 "val/loss": row.get("val_loss"),
                 "val/accuracy": row.get("val_accuracy"),
                 "train/epoch_loss": row["train_loss"],
             }
-            self._curves.add(int(row["step"]), {name: value for name, value in curves.items() if value is not None})
-            self._curves.flush()
+            self._draw(
+                int(row["step"]), {name: value for name, value in curves.items() if value is not None}, flush=True
+            )
 
     def rewind(self, step: int) -> None:
         """Puts the files back to what they were at `step`."""
@@ -100,6 +113,24 @@ class Journal:
             self._trace.close()
         if self._curves is not None:
             self._curves.close()
+
+    def _draw(self, step: int, points: dict[str, float], *, flush: bool = False) -> None:
+        assert self._curves is not None
+        with self._going_on("the TensorBoard curves", "some of their points are missing"):
+            self._curves.add(step, points)
+            if flush:
+                self._curves.flush()
+
+    @contextmanager
+    def _going_on(self, what: str, consequence: str) -> Iterator[None]:
+        """Within it, a file that cannot be written is told and passed over, if there is somebody to tell."""
+        try:
+            yield
+        except (OSError, RunError) as error:
+            if self._warn is None:
+                raise
+            text = f"Writing {what}: {error.strerror or error}." if isinstance(error, OSError) else str(error)
+            self._warn(f"{text} Training goes on; {consequence}.")
 
     def _write_results(self) -> None:
         text = io.StringIO()

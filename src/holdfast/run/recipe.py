@@ -162,7 +162,6 @@ def _check_ranges(config: Config) -> None:
         ("label_smoothing", 0 <= config.label_smoothing < 1, "in [0, 1)"),
         ("warmup_epochs", (config.warmup_epochs or 0) >= 0, "0 or more"),
         ("workers", (config.workers or 0) >= 0, "0 or more"),
-        ("keep", config.keep >= 1, "1 or more"),
         ("log_every", config.log_every is None or config.log_every >= 1, "1 or more"),
     ]
     wrong = [f"{name} is {getattr(config, name)}; expected {expected}" for name, good, expected in rules if not good]

@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 
-from holdfast.checkpoints import Checkpoint, CheckpointStore
-from holdfast.config import parse_save_every
-from holdfast.errors import CheckpointError, RunError
-from holdfast.run.best import BEST_FILE, keep_best
+from holdfast.checkpoints import Checkpoint
+from holdfast.errors import RunError
 from holdfast.run.build import Workbench
 from holdfast.run.console import Console
 from holdfast.run.directory import RunDirectory
 from holdfast.run.journal import Journal, Row
+from holdfast.run.saves import Saves
 from holdfast.run.signals import StopRequest
 from holdfast.training import Evaluation, evaluate, train_steps
 
@@ -30,32 +29,31 @@ class Session:
     Args:
         bench: the objects, built.
         directory: the run's folder, held.
-        store: its checkpoints.
+        saves: its checkpoints.
         journal: what is written down.
         console: what is said.
     """
 
     def __init__(
-        self, bench: Workbench, directory: RunDirectory, store: CheckpointStore, journal: Journal, console: Console
+        self, bench: Workbench, directory: RunDirectory, saves: Saves, journal: Journal, console: Console
     ) -> None:
-        self.bench, self.directory, self.store, self.journal, self.console = bench, directory, store, journal, console
+        self.bench, self.directory, self.saves, self.journal, self.console = bench, directory, saves, journal, console
         self.state = bench.state
         self.parts: dict[str, Any] = {**self.state.parts(), "loader": bench.loader, "journal": journal}
         self._val_loader = bench.eval_loader("val")
-        self._saved_step = -1
-        self._saved_at = time.monotonic()
+        self._step_seconds = 0.0
         self._epoch_began, self._epoch_first_step = time.monotonic(), 0
 
     def restore(self) -> Checkpoint | None:
         """Restores the newest valid checkpoint; returns it, or None for a fresh start."""
         settings = group_settings(self.state.optimizer)
-        step = self.store.restore_latest(self.parts)
+        step = self.saves.store.restore_latest(self.parts)
         put_back(self.state.optimizer, settings)
         if not step:
             self.journal.rewind(0)
             return None
-        checkpoint = self.store.open(step)
-        self._saved_step = step
+        checkpoint = self.saves.store.open(step)
+        self.saves.restored(step)
         # Epoch ends are evaluated after they are saved: a row may stand beside the checkpoint, and not in it.
         if self._epoch_is_over() and "accuracy" in checkpoint.metrics:
             self.journal.end_epoch(_row_of(checkpoint, self.bench.steps_per_epoch))
@@ -79,26 +77,36 @@ class Session:
         total = self.bench.total_steps
         self._epoch_first_step = self.state.step
         with self.console.progress("training", total, self.state.step) as bar:
-            while True:
-                if stop:
-                    self._save()
-                    return False
+            while not stop:
                 if self._epoch_is_over() and not self._finish_epoch(stop):
-                    self._save()
-                    return False
+                    break
                 if self.state.step >= total:
+                    self.saves.save_for_good(self.parts)
                     return True
+                last = time.monotonic()
                 for result in train_steps(self.state, self.bench.loader, until=total):
                     epoch = (result.step - 1) // self.bench.steps_per_epoch
                     self.journal.note_step(result.step, epoch, result.loss, result.lr, result.batch.indices)
                     self._log_step(result.step, epoch, result.loss, result.lr)
                     if bar.is_shown:
                         bar.update(result.step, f"loss {self.journal.mean_loss():.4f}")
-                    if stop and not self._epoch_is_over():
+                    if stop:
+                        break
+                    if self.saves.is_due():
                         self._save()
-                        return False
-                    if self._is_due():
-                        self._save()
+                    last = self._note_pace(stop, last)
+            self._refuse_broken_loss()
+            self.saves.save_before_stop(self.parts, stop.seconds_left())
+        return False
+
+    def _note_pace(self, stop: StopRequest, last: float) -> float:
+        """Takes in how long a step took, for those who must stop in time; returns the time now."""
+        now = time.monotonic()
+        self._step_seconds = max(self._step_seconds, now - last)
+        stop.has_worked = True
+        stop.reserve_seconds = 1.0 + 2 * (self._step_seconds + self.saves.save_seconds)
+        self.saves.warn_about_grace(self._step_seconds)
+        return now
 
     def _epoch_is_over(self) -> bool:
         """Whether the step just made was the last of an epoch that has no row in the history yet."""
@@ -109,7 +117,7 @@ class Session:
         """Saves if due, evaluates, notes the best. Returns False when a stop was asked for before it was done."""
         mean_loss = self.journal.mean_loss()
         self._refuse_broken_loss()
-        if self._is_due(at_epoch_end=True):
+        if self.saves.is_due(at_epoch_end=True):
             self._save()
         seconds = time.monotonic() - self._epoch_began
         self._val_loader.seek(0)  # a transform that draws random numbers draws the same at every evaluation
@@ -140,15 +148,13 @@ class Session:
             (evaluation.accuracy, -evaluation.loss) > (row["val_accuracy"], -row["val_loss"])
             for row in self.journal.history
         )
-        if self._saved_step != step and (is_best or step == self.bench.total_steps):
+        if is_best or step == self.bench.total_steps:
             self._save()
-        if self._saved_step == step:
-            self._annotate(metrics)
-        if is_best:
-            keep_best(self.store, self.directory.path / BEST_FILE, self.console.warn)
+        self.saves.annotate(metrics, is_best=is_best)
         epoch = step // self.bench.steps_per_epoch
         row: Row = {"epoch": epoch, "step": step, "train_loss": mean_loss, "val_loss": evaluation.loss}
         self.journal.end_epoch({**row, "val_accuracy": evaluation.accuracy, "lr": lr})
+        self.saves.store.then(self.directory.mirror)
         num_pictures = (step - self._epoch_first_step) * self.bench.loader.batch_size
         rate = f"{num_pictures / seconds:,.0f} img/s" if num_pictures else ""
         self.console.say(
@@ -165,31 +171,9 @@ class Session:
                 f"(--lr {(self.bench.config.lr or 0) / 3:.2g}) with a new --out."
             )
 
-    def _is_due(self, *, at_epoch_end: bool = False) -> bool:
-        if self._saved_step == self.state.step:
-            return False
-        count, unit = parse_save_every(self.bench.config.save_every)
-        if unit == "steps":
-            return self.state.step % int(count) == 0
-        if unit == "minutes":
-            return time.monotonic() - self._saved_at >= count * 60
-        return at_epoch_end and (self.state.step // self.bench.steps_per_epoch) % int(count) == 0
-
     def _save(self) -> None:
-        if self.state.step in (0, self._saved_step):
-            return  # at step 0 there is nothing that the next start would not find again
         self._refuse_broken_loss()
-        self.directory.check_still_ours()
-        epoch = self.state.step // self.bench.steps_per_epoch
-        try:
-            self.store.save(self.state.step, self.parts, metadata={**self.bench.metadata(), "epoch": epoch})
-        except CheckpointError as error:
-            raise RunError(f"{error} Make room or mend the disk, and run the same command again.") from error
-        self._saved_step, self._saved_at = self.state.step, time.monotonic()
-
-    def _annotate(self, metrics: dict[str, float]) -> None:
-        self.store.annotate(self.state.step, metrics)
-        self.store.prune()
+        self.saves.save(self.parts)
 
     def _log_step(self, step: int, epoch: int, loss: Any, lr: float | None) -> None:
         every = self.bench.config.log_every

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.checkpoints import BEST_CLASSIFIER, CheckpointStore
-from holdfast.config import Config, parse_save_every
+from holdfast.checkpoints import CheckpointStore
+from holdfast.checkpoints.remote import is_url
+from holdfast.checkpoints.retention import parse_keep
+from holdfast.config import Config, parse_duration, parse_save_every
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Collection
 from holdfast.data.split import complete_sets
@@ -20,12 +21,15 @@ from holdfast.run.build import Workbench, build, load_first_weights, set_up_torc
 from holdfast.run.console import Console
 from holdfast.run.curves import Curves
 from holdfast.run.directory import RunDirectory, now
-from holdfast.run.fingerprint import differences, fingerprint
+from holdfast.run.fingerprint import fingerprint
 from holdfast.run.finish import SUMMARY_FILE, finish, is_finished
 from holdfast.run.fork import newest_of, take_over
 from holdfast.run.journal import Journal
+from holdfast.run.messages import introduce, say_done, say_finished, say_resumed, say_stopped
 from holdfast.run.prepare import PreparedData, open_collection, prepare_again, prepare_new, split_digest
 from holdfast.run.recipe import Choice, DataSummary, resolve, summarize
+from holdfast.run.remote_run import open_run
+from holdfast.run.saves import Saves
 from holdfast.run.session import Session
 from holdfast.run.signals import StopRequest
 
@@ -35,14 +39,14 @@ class Outcome:
     """How a command ended.
 
     Attributes:
-        directory: the run directory.
+        directory: the run directory, or its URL.
         finished: whether all steps are done; if not, a signal stopped it after saving.
         exit_code: 0 when finished, 130 or 143 after a signal.
         step: steps made.
         summary: contents of summary.json, empty until finished.
     """
 
-    directory: Path
+    directory: Path | str
     finished: bool
     exit_code: int
     step: int
@@ -70,28 +74,28 @@ def train(
         HoldfastError: of the kind that says what is wrong. The run's checkpoints are never harmed.
     """
     console = console or Console()
-    parse_save_every(config.save_every)
+    _refuse_unreadable(config)
     collection = open_collection(config)
     resolved, choices, summary = _resolve(config, collection)
     resolve_name(resolved.model or "")  # a misspelt model is said before anything is made
-    out = Path(config.out or f"runs/{_stem(config.data)}-{_slug(resolved.model or '')}")
-    source: Path | None = None
+    out = _place(config.out or f"runs/{_stem(config.data)}-{_slug(resolved.model or '')}")
+    source: Path | str | None = None
     if fork is not None:
         if more_epochs is not None:
             raise ConfigError(
                 f"--epochs +{more_epochs} lengthens a run in place. With --fork, give the whole length: --epochs N."
             )
-        if Path(fork).resolve() == out.resolve():
+        if _whole(fork) == _whole(str(out)):
             raise ConfigError(f"--fork {fork} is the run itself. Name a new folder.")
-        out, source = Path(fork), out
+        out, source = _place(fork), out
     _refuse_out_in_data(out, collection, config.data)
-    with RunDirectory(out) as directory:
+    with open_run(out, console.warn) as directory:
+        console.log = directory.path / "log.txt"
         # A run without a checkpoint has nothing to lose: it begins anew, under whatever recipe is asked for now.
         if directory.exists and CheckpointStore(directory.checkpoints).steps():
             resolved, data, notes = _take_up(config, resolved, more_epochs, collection, directory, force)
-            device = set_up_torch(resolved)
-            bench = build(resolved, data, summary, device)
-            return _work(bench, directory, None, fingerprint(device, resolved.precision), notes, console)
+            bench = build(resolved, data, summary, set_up_torch(resolved))
+            return _work(bench, directory, None, notes, console)
         if more_epochs is not None:
             raise ConfigError(
                 f"--epochs +{more_epochs} lengthens a run, and there is none in {out}. Give --epochs {more_epochs}."
@@ -102,13 +106,18 @@ def train(
         began = now()
         data = prepare_new(config, collection, directory, console)
         device = set_up_torch(resolved)
-        _introduce(console, resolved, data, summary, choices)
+        introduce(console, resolved, data, summary, choices)
         bench = build(resolved, data, summary, device)
-        here = fingerprint(device, resolved.precision)
         first = {"asked": resume.asked_settings(config), "began": began, "split_digest": split_digest(directory)}
+        forked = {"forked_from": str(source)} if source is not None else {}
         data_print = data.collection.pictures.fingerprint()
-        directory.begin(resolved, {**first, "data_fingerprint": data_print, "extensions": [], **here})
-        return _work(bench, directory, source, here, [], console)
+        directory.begin(resolved, {**first, "data_fingerprint": data_print, "extensions": [], **forked, **_here(bench)})
+        return _work(bench, directory, source, [], console)
+
+
+def _here(bench: Workbench) -> dict[str, Any]:
+    """Returns what this machine is, as far as bits depend on it."""
+    return fingerprint(bench.state.device, bench.config.precision)
 
 
 def _refuse_to_overwrite_model(directory: RunDirectory) -> None:
@@ -120,9 +129,18 @@ def _refuse_to_overwrite_model(directory: RunDirectory) -> None:
         )
 
 
-def _refuse_out_in_data(out: Path, collection: Collection, data: str) -> None:
+def _refuse_unreadable(config: Config) -> None:
+    """Raises ConfigError for a setting of the saves that says nothing, before anything is made."""
+    parse_save_every(config.save_every)
+    parse_keep(str(config.keep))
+    parse_duration(config.grace, "grace")
+    if config.time_budget:
+        parse_duration(config.time_budget, "time_budget")
+
+
+def _refuse_out_in_data(out: Path | str, collection: Collection, data: str) -> None:
     """Raises ConfigError when the run would be written into the folder that the pictures are read from."""
-    if not Path(data).is_dir() or not isinstance(collection.pictures, FilePictures):
+    if isinstance(out, str) or not Path(data).is_dir() or not isinstance(collection.pictures, FilePictures):
         return
     if out.resolve().is_relative_to(Path(data).resolve()):
         raise ConfigError(
@@ -134,23 +152,26 @@ def _refuse_out_in_data(out: Path, collection: Collection, data: str) -> None:
 def _work(
     bench: Workbench,
     directory: RunDirectory,
-    source: Path | None,
-    here: dict[str, Any],
+    source: Path | str | None,
     notes: list[str],
     console: Console,
 ) -> Outcome:
     config = bench.config
-    store = CheckpointStore(directory.checkpoints, replace(BEST_CLASSIFIER, last=config.keep), console.warn)
-    if is_finished(directory, store, bench.total_steps):
-        return _say_finished(directory, bench, console)
+    saves = Saves(bench, directory, console)
+    if is_finished(directory, saves.store, bench.total_steps):
+        summary = directory.read_json(SUMMARY_FILE)
+        say_finished(directory, bench, console, summary)
+        return Outcome(directory.place, True, 0, bench.total_steps, summary)
     curves = Curves(directory.path / "tensorboard", bench.total_steps) if config.tensorboard else None
-    journal = Journal(directory, curves, Path(config.trace_samples) if config.trace_samples else None)
-    session = Session(bench, directory, store, journal, console)
+    trace = Path(config.trace_samples) if config.trace_samples else None
+    journal = Journal(directory, curves, trace, console.warn)
+    session = Session(bench, directory, saves, journal, console)
     try:
-        with StopRequest(console.warn) as stop:
+        budget = parse_duration(config.time_budget, "time_budget") if config.time_budget else None
+        with StopRequest(console.warn, budget, parse_duration(config.grace, "grace")) as stop:
             checkpoint = session.restore()
             if checkpoint is not None:
-                _say_resumed(console, bench, directory, here, notes)
+                say_resumed(console, bench, directory, _here(bench), notes)
             elif source is not None:
                 console.say(take_over(session, source))
             elif (report := load_first_weights(bench)) is not None:
@@ -160,12 +181,10 @@ def _work(
     finally:
         session.close()
     if summary is None:
-        console.warn(
-            f"stopped at step {bench.state.step:,} of {bench.total_steps:,}, saved. Run the same command to go on."
-        )
-        return Outcome(directory.path, False, stop.exit_code, bench.state.step, {})
-    _say_done(console, directory, bench, summary)
-    return Outcome(directory.path, True, 0, bench.state.step, summary)
+        say_stopped(console, saves, bench)
+        return Outcome(directory.place, False, stop.exit_code, bench.state.step, {})
+    say_done(console, directory, bench, summary)
+    return Outcome(directory.place, True, 0, bench.state.step, summary)
 
 
 def _resolve(config: Config, collection: Collection) -> tuple[Config, list[Choice], DataSummary]:
@@ -194,7 +213,10 @@ def _take_up(
     epochs = resume.target_epochs(stored.epochs or 0, finished, config.epochs, more_epochs, extensions)
     machine = {
         f: getattr(config, f)
-        for f in ("device", "workers", "save_every", "keep", "log_every", "trace_samples", "tensorboard")
+        for f in (
+            *("device", "workers", "log_every", "trace_samples", "tensorboard"),
+            *("save_every", "keep", "time_budget", "grace"),
+        )
     }
     settings = stored.replace(**machine, **{d.setting: d.now for d in changed}, data=config.data, epochs=epochs)
     notes = [f"recipe changed by --force: {difference}" for difference in changed]
@@ -213,69 +235,13 @@ def _take_up(
     return settings, data, notes
 
 
-def _introduce(
-    console: Console, config: Config, data: PreparedData, summary: DataSummary, choices: list[Choice]
-) -> None:
-    sizes = ", ".join(f"{len(indices):,} {name}" for name, indices in data.sets.items())
-    kind = "grey" if summary.channels == 1 else "colour"
-    console.say(
-        f"data: {config.data}, {len(data.classes)} classes, {kind} pictures of about {summary.short_side} px; {sizes}",
-        "bold",
-    )
-    for notice in data.collection.notices:
-        console.say(f"  note: {notice}")
-    width = max((len(f"{c.setting} {c.value}") for c in choices), default=0)
-    for choice in choices:
-        console.say(f"  {f'{choice.setting} {choice.value}':<{width}}  {choice.reason}")
+def _place(out: str) -> Path | str:
+    """Returns the folder or URL that `--out` or `--fork` names."""
+    return out.rstrip("/") if is_url(out) else Path(out.removeprefix("file://"))
 
 
-def _say_resumed(
-    console: Console, bench: Workbench, directory: RunDirectory, here: dict[str, Any], notes: list[str]
-) -> None:
-    step, per_epoch = bench.state.step, bench.steps_per_epoch
-    console.say(
-        f"resuming {directory.path} from step {step:,} of {bench.total_steps:,} "
-        f"(epoch {step // per_epoch + 1}, batch {step % per_epoch + 1} of {per_epoch})",
-        "bold",
-    )
-    for note in notes:
-        console.say(f"  {note}")
-    if changed := differences(directory.environment(), here):
-        console.warn(
-            f"  not the machine it began on ({'; '.join(changed)}): it goes on, and its bits may differ from "
-            "an uninterrupted run's"
-        )
-    if not bench.config.deterministic:
-        console.warn("  deterministic algorithms are off: its bits may differ from an uninterrupted run's")
-
-
-def _say_finished(directory: RunDirectory, bench: Workbench, console: Console) -> Outcome:
-    summary = directory.read_json(SUMMARY_FILE)
-    console.say(f"{directory.path} is finished: {bench.config.epochs} epochs, {_scores(summary)}.")
-    console.say("Go on with --epochs +10, or start another with --out.")
-    return Outcome(directory.path, True, 0, bench.total_steps, summary)
-
-
-def _say_done(console: Console, directory: RunDirectory, bench: Workbench, summary: dict[str, Any]) -> None:
-    path = shlex.quote(str(directory.path))
-    pictures = bench.data.collection.pictures
-    shown = int(bench.data.sets["val"][0])
-    example = shlex.quote(str(pictures.path(shown))) if isinstance(pictures, FilePictures) else "PICTURE.png"
-    console.say(f"\ndone: best epoch {summary['best_epoch']}, {_scores(summary)}", "bold green")
-    console.say(
-        f"  {path}/best.safetensors    the model: weights, classes, preprocessing\n"
-        f"  {path}/predictions.csv     what it said of every val and test picture\n"
-        f"  {path}/results.csv         one row an epoch\n"
-        "next:\n"
-        f"  holdfast predict {path} {example}\n"
-        f"  holdfast val {path}\n"
-        f"  holdfast inspect {path}\n"
-        "  the same command with --epochs +10, to go on",
-    )
-
-
-def _scores(summary: dict[str, Any]) -> str:
-    return ", ".join(f"{name} accuracy {summary[name]['accuracy']:.2%}" for name in ("val", "test") if name in summary)
+def _whole(out: str) -> str:
+    return str(place) if isinstance(place := _place(out), str) else str(place.resolve())
 
 
 def _stem(data: str) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from holdfast.checkpoints import BEST_CLASSIFIER, Checkpoint, CheckpointStore, read_single_file
 from holdfast.checkpoints.manifest import FILE_NAME
+from holdfast.checkpoints.remote import is_url
 from holdfast.errors import CheckpointError, ConfigError
 
 BEST_FILE = "best.safetensors"
@@ -33,13 +34,17 @@ class ModelFile:
 def open_model(spec: str) -> ModelFile:
     """Opens a run (`runs/x`, `runs/x@best`, `runs/x@last`, `runs/x@1200`), a checkpoint directory or a file.
 
-    A run by itself means its best.
+    A run by itself means its best. A run may be a URL too (`s3://bucket/runs/x@last`).
 
     Raises:
         ConfigError: there is nothing there, or it is none of these.
         CheckpointError: it is damaged, or carries no description of the model.
     """
     name, _, which = spec.rpartition("@") if "@" in spec and not Path(spec).exists() else (spec, "", "")
+    if is_url(name):
+        return _from_run(
+            CheckpointStore(f"{name.rstrip('/')}/checkpoints", BEST_CLASSIFIER), name, which or "best", None
+        )
     path = Path(name).expanduser()
     if not path.exists():
         raise ConfigError(
@@ -59,18 +64,17 @@ def open_model(spec: str) -> ModelFile:
         raise ConfigError(
             f"{path} is neither a run (it has no checkpoints folder) nor a checkpoint (it has no {FILE_NAME})."
         )
-    return _from_run(path, which or "best")
+    return _from_run(CheckpointStore(path / "checkpoints", BEST_CLASSIFIER), str(path), which or "best", path)
 
 
-def _from_run(run: Path, which: str) -> ModelFile:
-    store = CheckpointStore(run / "checkpoints", BEST_CLASSIFIER)
+def _from_run(store: CheckpointStore, shown: str, which: str, run: Path | None) -> ModelFile:
     steps = store.steps()
     if not steps:
-        raise CheckpointError(f"{run} has no checkpoint yet.")
+        raise CheckpointError(f"{shown} has no checkpoint yet.")
     if which == "best":
         best = store.best()
         if best is None:
-            raise CheckpointError(f"No checkpoint of {run} has been evaluated yet. Ask for the newest: {run}@last.")
+            raise CheckpointError(f"No checkpoint of {shown} has been evaluated yet. Ask for the newest: {shown}@last.")
         step = best
     elif which == "last":
         step = steps[-1]
@@ -78,7 +82,7 @@ def _from_run(run: Path, which: str) -> ModelFile:
         step = int(which)
     else:
         raise ConfigError(
-            f"{run} has no checkpoint {which!r}. Ask for best, last, or a step: {', '.join(map(str, steps))}."
+            f"{shown} has no checkpoint {which!r}. Ask for best, last, or a step: {', '.join(map(str, steps))}."
         )
     return _from_checkpoint(store.open(step), run)
 

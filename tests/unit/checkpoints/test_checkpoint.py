@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.checkpoints import Checkpoint, CheckpointStore
-from holdfast.checkpoints.checkpoint import EVALUATION_FILE, format_evaluation, read_evaluation
 from holdfast.checkpoints.digest import digest_of
+from holdfast.checkpoints.evaluation import EVALUATION_FILE
 from holdfast.checkpoints.manifest import FILE_NAME
 from holdfast.errors import CheckpointCorrupt, CheckpointMismatch
 
@@ -33,7 +33,7 @@ class _Tied(nn.Module):
 def saved(tmp_path: Path) -> Path:
     """A checkpoint of two tensors, some values, metrics and metadata."""
     parts = {"model": {"w": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2])}, "counters": {"epoch": 3}}
-    return CheckpointStore(tmp_path).save(12, parts, {"accuracy": 0.5}, {"classes": ["ants", "bees"]})
+    return CheckpointStore(tmp_path, background=False).save(12, parts, {"accuracy": 0.5}, {"classes": ["ants", "bees"]})
 
 
 def _flip(path: Path, position: int = -1) -> None:
@@ -85,7 +85,7 @@ def test_the_safetensors_library_reads_the_weights_of_a_checkpoint(saved: Path) 
 
 def test_what_is_on_disk_is_no_pickle_and_no_archive(saved: Path) -> None:
     """Every file is JSON, or safetensors; none begins as a pickle or a zip archive does."""
-    CheckpointStore(saved.parent).annotate(12, {"loss": 1.0})
+    CheckpointStore(saved.parent, background=False).annotate(12, {"loss": 1.0})
     names = sorted(entry.name for entry in saved.iterdir())
     assert names == ["evaluation.json", "manifest.json", "model.safetensors", "state.json"]
     for entry in saved.iterdir():
@@ -100,7 +100,7 @@ def test_tied_weights_are_stored_once_and_restored_tied(tmp_path: Path) -> None:
     """The file holds one matrix, both names are given, and the restored model is still tied."""
     torch.manual_seed(0)
     model, other = _Tied(), _Tied()
-    path = CheckpointStore(tmp_path).save(1, {"model": model})
+    path = CheckpointStore(tmp_path, background=False).save(1, {"model": model})
     assert list(safetensors.torch.load_file(path / "model.safetensors")) == ["encoder.weight"]
     checkpoint = Checkpoint(path)
     assert checkpoint.manifest.parts["model"].aliases == {"decoder.weight": "encoder.weight"}
@@ -117,7 +117,7 @@ def test_tied_weights_are_stored_once_and_restored_tied(tmp_path: Path) -> None:
 def test_training_on_does_not_touch_the_file(tmp_path: Path) -> None:
     """What was restored may be changed in place; the checkpoint verifies afterwards."""
     tree = {"w": torch.ones(3)}
-    path = CheckpointStore(tmp_path).save(1, {"tree": tree})
+    path = CheckpointStore(tmp_path, background=False).save(1, {"tree": tree})
     read: dict[str, Tensor] = {}
     Checkpoint(path).restore({"tree": read})
     read["w"].mul_(7)
@@ -132,7 +132,7 @@ def test_verify_passes_over_a_sound_checkpoint_in_silence(saved: Path) -> None:
 
 def test_verify_fails_with_every_problem_at_once(saved: Path) -> None:
     """A missing, a cut and a changed file are all named."""
-    CheckpointStore(saved.parent).annotate(12, {"loss": 1.0})
+    CheckpointStore(saved.parent, background=False).annotate(12, {"loss": 1.0})
     (saved / "state.json").unlink()
     _flip(saved / EVALUATION_FILE, 20)
     _flip(saved / "model.safetensors")
@@ -156,7 +156,7 @@ def test_verify_fails_with_the_sizes_of_a_file_that_was_cut(saved: Path) -> None
 
 def test_verify_fails_with_the_names_of_the_tensors_that_were_hit(tmp_path: Path) -> None:
     """Of many damaged tensors the first three are named."""
-    path = CheckpointStore(tmp_path).save(1, {"model": {f"t{n}": torch.zeros(8) for n in range(6)}})
+    path = CheckpointStore(tmp_path, background=False).save(1, {"model": {f"t{n}": torch.zeros(8) for n in range(6)}})
     file = path / "model.safetensors"
     start = file.stat().st_size - 6 * 32
     for number in (1, 2, 4, 5):
@@ -244,35 +244,13 @@ def test_files_that_the_manifest_does_not_know_do_no_harm(saved: Path) -> None:
 
 def test_metrics_measured_later_win(saved: Path) -> None:
     """An evaluation is added to the metrics that were saved, and replaces those of the same name."""
-    CheckpointStore(saved.parent).annotate(12, {"accuracy": 0.75, "loss": 2.0})
+    CheckpointStore(saved.parent, background=False).annotate(12, {"accuracy": 0.75, "loss": 2.0})
     assert Checkpoint(saved).metrics == {"accuracy": 0.75, "loss": 2.0}
-
-
-def test_an_evaluation_reads_back(tmp_path: Path) -> None:
-    """Metrics come back as they were, and no file means none."""
-    assert read_evaluation(tmp_path / EVALUATION_FILE) == {}
-    (tmp_path / EVALUATION_FILE).write_bytes(format_evaluation({"loss": 0.1, "accuracy": 1.0}))
-    assert read_evaluation(tmp_path / EVALUATION_FILE) == {"loss": 0.1, "accuracy": 1.0}
-
-
-def test_every_flipped_bit_and_every_cut_of_an_evaluation_is_found(tmp_path: Path) -> None:
-    """Whatever happens to its bytes, a damaged evaluation is not believed."""
-    path = tmp_path / EVALUATION_FILE
-    data = format_evaluation({"accuracy": 0.8125, "loss": 0.1})
-    variants = [data[:length] for length in range(len(data))]
-    for position in range(len(data) * 8):
-        flipped = bytearray(data)
-        flipped[position // 8] ^= 1 << position % 8
-        variants.append(bytes(flipped))
-    for variant in variants:
-        path.write_bytes(variant)
-        with pytest.raises(CheckpointCorrupt, match=r"evaluation\.json is damaged"):
-            read_evaluation(path)
 
 
 def test_metrics_fail_when_the_evaluation_is_damaged(saved: Path) -> None:
     """A changed score is an error for who asks for metrics."""
-    CheckpointStore(saved.parent).annotate(12, {"accuracy": 0.75})
+    CheckpointStore(saved.parent, background=False).annotate(12, {"accuracy": 0.75})
     path = saved / EVALUATION_FILE
     path.write_bytes(path.read_bytes().replace(b"0.75", b"0.95"))
     with pytest.raises(CheckpointCorrupt, match="its bytes do not match its digest"):

@@ -6,21 +6,74 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.checkpoints import files
+from holdfast.checkpoints import direct_file, files
 from holdfast.checkpoints.digest import digest_of
 
+PIECE = 8192
 
-def test_write_durably_writes_the_chunks_and_returns_their_size_and_digest(tmp_path: Path) -> None:
-    """The file is the chunks one after another, and its size and digest are returned."""
-    result = files.write_durably(tmp_path / "a", [b"one", bytearray(b""), memoryview(b"two")])
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes everything from 8 KiB on a direct write, in pieces of that size."""
+    monkeypatch.setattr(files, "BUFFER_BYTES", PIECE)
+    monkeypatch.setattr(direct_file, "BUFFER_BYTES", PIECE)
+
+
+def test_write_durably_writes_the_chunks_and_returns_their_sizes_and_digests(tmp_path: Path) -> None:
+    """The file is the chunks one after another; its size, its digest and that of each chunk are returned."""
+    chunks = [b"one", bytearray(b""), memoryview(b"two")]
+    result = files.write_durably(tmp_path / "a", chunks)
     assert (tmp_path / "a").read_bytes() == b"onetwo"
-    assert result == (6, digest_of(b"onetwo"))
+    assert result == files.Written(6, digest_of(b"onetwo"), [digest_of(chunk) for chunk in chunks])
+
+
+def test_write_durably_writes_an_empty_file(tmp_path: Path) -> None:
+    """Nothing at all is a file as well."""
+    assert files.write_durably(tmp_path / "a", []) == files.Written(0, digest_of(b""), [])
+    assert (tmp_path / "a").read_bytes() == b""
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("count", [PIECE - 1, PIECE, PIECE + 1, 5 * PIECE, 5 * PIECE + 77])
+def test_write_durably_writes_large_files_past_the_cache_and_syncs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """From one buffer on a file is written directly; contents, size, digests and the sync are the same."""
+    direct: list[Path] = []
+    synced: list[int] = []
+    real_open, real_sync = files.open_direct, files.sync_file
+    monkeypatch.setattr(files, "open_direct", lambda path: (direct.append(path), real_open(path))[1])
+
+    def sync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)  # synced when it has its size, not before
+        real_sync(descriptor)
+
+    monkeypatch.setattr(files, "sync_file", sync)
+    data = bytes(number * 31 % 251 for number in range(count))
+    chunks = [data[:5], data[5:4096], b"", data[4096:]]
+    result = files.write_durably(tmp_path / "a", iter(chunks))
+    assert (tmp_path / "a").read_bytes() == data
+    assert result == files.Written(count, digest_of(data), [digest_of(chunk) for chunk in chunks])
+    assert direct == ([tmp_path / "a"] if count >= PIECE else [])
+    assert synced == [count]
+
+
+def test_a_tally_passes_on_pieces_of_at_most_a_mebibyte() -> None:
+    """Each byte is hashed for its chunk and for the whole while it is in a core's cache."""
+    chunks = [bytes(2_500_000), b"", memoryview(bytes(range(8))).cast("I")]
+    tally = files.Tally()
+    pieces = list(tally.count(chunks))
+    assert [len(piece) for piece in pieces] == [1 << 20, 1 << 20, 2_500_000 - (2 << 20), 8]
+    whole = b"".join(pieces)
+    assert tally.written() == files.Written(
+        2_500_008, digest_of(whole), [digest_of(bytes(2_500_000)), digest_of(b""), digest_of(bytes(range(8)))]
+    )
 
 
 def test_write_durably_writes_memory_of_any_item_size(tmp_path: Path) -> None:
     """A memory view of four-byte items is written, and counted, as bytes."""
     words = memoryview(bytes(range(8))).cast("I")
-    assert files.write_durably(tmp_path / "a", [words])[0] == 8
+    assert files.write_durably(tmp_path / "a", [words]).num_bytes == 8
     assert (tmp_path / "a").read_bytes() == bytes(range(8))
 
 
@@ -32,15 +85,19 @@ def test_write_durably_goes_on_after_a_short_write(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "a").read_bytes() == b"0123456789"
 
 
-def test_write_durably_fails_when_the_file_exists(tmp_path: Path) -> None:
-    """An existing file is never written over."""
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("count", [3, 2 * PIECE])
+def test_write_durably_fails_when_the_file_exists(tmp_path: Path, count: int) -> None:
+    """An existing file is never written over, by a small or a large one."""
     (tmp_path / "a").write_bytes(b"old")
     with pytest.raises(FileExistsError):
-        files.write_durably(tmp_path / "a", [b"new"])
+        files.write_durably(tmp_path / "a", [bytes(count)])
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
-def test_write_durably_fails_when_the_sync_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("count", [3, 2 * PIECE])
+def test_write_durably_fails_when_the_sync_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """A sync that fails is an error: bytes in a cache are not on the disk."""
 
     def fail(descriptor: int) -> None:
@@ -48,7 +105,7 @@ def test_write_durably_fails_when_the_sync_fails(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output error"):
-        files.write_durably(tmp_path / "a", [b"new"])
+        files.write_durably(tmp_path / "a", [bytes(count)])
 
 
 def test_replace_durably_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -61,8 +118,8 @@ def test_replace_durably_replaces_and_leaves_nothing_else(tmp_path: Path) -> Non
 
 
 def test_replace_durably_goes_over_its_own_leftover(tmp_path: Path) -> None:
-    """What an earlier attempt of this process left unfinished is in nobody's way."""
-    (tmp_path / f"{files.HIDDEN_PREFIX}a.json.{os.getpid()}").write_bytes(b"half")
+    """What an earlier attempt left unfinished, of this process or of one that was killed, is in nobody's way."""
+    (tmp_path / f"{files.HIDDEN_PREFIX}a.json").write_bytes(b"half")
     files.replace_durably(tmp_path / "a.json", b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
 

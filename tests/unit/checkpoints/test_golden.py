@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from holdfast.checkpoints import Checkpoint, read_single_file
+from holdfast.checkpoints import Checkpoint, manifest, read_single_file
 from holdfast.checkpoints.manifest import VERSION
 from holdfast.checkpoints.tensors import DTYPE_NAMES, tensor_bytes
 
@@ -58,10 +58,12 @@ def test_the_golden_tensors_have_their_exact_values() -> None:
     assert tensors["head.bias"].tolist() == [1.0, -2.0]
 
 
-def test_the_golden_dtypes_are_all_there() -> None:
-    """A tensor of every dtype of the format, a scalar, an empty and a transposed one."""
+def test_the_golden_dtypes_are_all_there(generator: ModuleType) -> None:
+    """A tensor of every dtype that version 1 began with, a scalar, an empty and a square one."""
     tree = Checkpoint(STEP).read("dtypes")
-    for dtype, name in DTYPE_NAMES.items():
+    assert len(tree) == len(generator.DTYPES) + 3
+    for dtype in generator.DTYPES:
+        name = DTYPE_NAMES[dtype]
         assert tree[name].dtype == dtype
         assert tree[name].to(torch.complex64).tolist() == [[0, 1], [1, 1]]
     assert (tree["scalar"].shape, tree["scalar"].item()) == ((), 7)
@@ -126,9 +128,39 @@ def test_the_golden_model_file_opens() -> None:
 
 
 def test_the_format_has_not_drifted(tmp_path: Path, generator: ModuleType) -> None:
-    """Today's code writes the very bytes that are kept."""
+    """Today's code writes the very bytes that are kept of the newest version."""
+    manifest._own_name.cache_clear()
     generator.write_golden(tmp_path)
-    kept = {path.relative_to(GOLDEN / "v1"): path.read_bytes() for path in (GOLDEN / "v1").rglob("*") if path.is_file()}
+    manifest._own_name.cache_clear()
+    newest = GOLDEN / f"v{VERSION}"
+    kept = {path.relative_to(newest): path.read_bytes() for path in newest.rglob("*") if path.is_file()}
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert made == kept
     assert sum(map(len, kept.values())) < 20_000
+
+
+def test_version_2_holds_every_kind_of_tensor(generator: ModuleType) -> None:
+    """Memory orders and types without a name come back as they were handed over."""
+    checkpoint = Checkpoint(GOLDEN / "v2" / "step-00000003")
+    checkpoint.verify()
+    assert (checkpoint.manifest.version, checkpoint.manifest.written_by) == (2, "holdfast 0.1.0")
+    assert checkpoint.metrics == {"loss": 0.75, "accuracy": 0.8125}
+    found, expected = checkpoint.read("kinds"), generator.golden_kinds()
+    assert list(found) == list(expected)
+    for name, tensor in expected.items():
+        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape), name
+        assert found[name].stride() == tensor.stride(), name
+    assert found["columns_again"] is found["columns"]
+    for name in ("channels_last", "columns", "complex128"):
+        assert torch.equal(found[name], expected[name])
+    assert torch.equal(found["float8_e8m0fnu"].float(), expected["float8_e8m0fnu"].float())
+
+
+def test_both_versions_give_the_same_state() -> None:
+    """What version 1 held is in version 2 unchanged."""
+    old, new = Checkpoint(STEP), Checkpoint(GOLDEN / "v2" / "step-00000003")
+    for part in old.manifest.parts:
+        assert {n: bytes(tensor_bytes(t)) for n, t in old.tensors(part).items()} == {
+            n: bytes(tensor_bytes(t)) for n, t in new.tensors(part).items()
+        }
+        assert old.skeletons[part] == new.skeletons[part]

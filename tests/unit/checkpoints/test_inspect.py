@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from holdfast.checkpoints import CheckpointStore, Retention, write_single_file
+from holdfast.checkpoints import CheckpointStore, Last, write_single_file
+from holdfast.checkpoints.files import write_durably
 from holdfast.checkpoints.inspect import inspect_path
 from holdfast.checkpoints.tensors import write_tensors
 from holdfast.errors import CheckpointCorrupt, CheckpointError, CheckpointMismatch
@@ -23,7 +25,7 @@ def run(tmp_path: Path) -> Path:
     optimizer = torch.optim.Adam([{"params": model[0].parameters(), "lr": 0.25}, {"params": model[1].parameters()}])
     model(torch.rand(4, 3)).sum().backward()
     optimizer.step()
-    store = CheckpointStore(tmp_path / "run" / "checkpoints", Retention(last=None))
+    store = CheckpointStore(tmp_path / "run" / "checkpoints", Last(None))
     for step, accuracy in ((10, 0.5), (20, 0.75), (30, 0.625)):
         parts = {"model": model, "optimizer": optimizer, "counters": {"epoch": step // 10}}
         store.save(step, parts, {"accuracy": accuracy}, {"classes": ["ants", "bees"], "epoch": step // 10})
@@ -75,7 +77,7 @@ def test_facts_about_the_checkpoint_are_told(run: Path) -> None:
     table = inspect_path(f"{run}@20").to_json()
     assert (table["kind"], table["format_version"], table["metrics"], table["classes"], table["epoch"]) == (
         "Holdfast checkpoint",
-        1,
+        2,
         {"accuracy": 0.75},
         ["ants", "bees"],
         2,
@@ -167,6 +169,6 @@ def test_inspecting_fails_when_the_file_is_something_else(tmp_path: Path) -> Non
     (tmp_path / "a.txt").write_text("hello, this is a text")
     with pytest.raises(CheckpointCorrupt, match=r"a\.txt: not a safetensors file"):
         inspect_path(str(tmp_path / "a.txt"))
-    write_tensors(tmp_path / "b.safetensors", {}, {"holdfast": "{"})
+    write_tensors(partial(write_durably, tmp_path / "b.safetensors"), {}, {"holdfast": "{"})
     with pytest.raises(CheckpointError, match="its Holdfast metadata are damaged"):
         inspect_path(str(tmp_path / "b.safetensors"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast.checkpoints.digest import digest_of
-from holdfast.checkpoints.manifest import FILE_NAME, FileEntry, Manifest, PartEntry, read_manifest
+from holdfast.checkpoints.manifest import FILE_NAME, VERSION, FileEntry, Manifest, PartEntry, read_manifest
 from holdfast.checkpoints.tensors import TensorEntry
 from holdfast.errors import CheckpointCorrupt, CheckpointError
 
@@ -39,9 +39,9 @@ def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_manifest_names_its_format_and_version() -> None:
-    """The file says what it is: format `holdfast-checkpoint`, version 1, and its own digest at the end."""
+    """The file says what it is: format `holdfast-checkpoint`, version 2, and its own digest at the end."""
     table = json.loads(MANIFEST.to_bytes())
-    assert (table["format"], table["version"]) == ("holdfast-checkpoint", 1)
+    assert (table["format"], table["version"]) == ("holdfast-checkpoint", 2)
     assert list(table)[-1] == "digest"
 
 
@@ -106,11 +106,15 @@ def test_reading_fails_when_the_layout_was_changed(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("changes", [{"version": 2}, {"format": "something-else"}])
-def test_reading_a_newer_format_says_to_install_a_newer_holdfast(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """A sound manifest of a later version is not called damaged; the remedy is named."""
-    _write_signed(tmp_path, **changes)
-    with pytest.raises(CheckpointError, match=r"up to version 1\. Install a newer Holdfast to open it") as caught:
+@pytest.mark.parametrize("changes", [{"version": VERSION + 1}, {"format": "something-else"}])
+@pytest.mark.parametrize(("writer", "named"), [("holdfast 9.1", "holdfast 9.1"), ("", "a newer Holdfast")])
+def test_reading_a_newer_format_says_which_version_to_install(
+    tmp_path: Path, changes: dict[str, Any], writer: str, named: str
+) -> None:
+    """A sound manifest of a later version is not called damaged; what wrote it is named as the remedy."""
+    _write_signed(tmp_path, **changes, written_by=writer)
+    message = rf"written by {named}; .* up to version {VERSION}\. Install {named}( or newer)? to open it"
+    with pytest.raises(CheckpointError, match=message) as caught:
         read_manifest(tmp_path)
     assert not isinstance(caught.value, CheckpointCorrupt)
 

@@ -1,51 +1,23 @@
 from __future__ import annotations
 
 import copy
+import random
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import lr_scheduler
+from torch.optim.swa_utils import SWALR, AveragedModel
 
+from holdfast.checkpoints import CheckpointStore
 from holdfast.checkpoints.named_state import load_into, state_of
-from holdfast.errors import CheckpointMismatch
-
-OPTIMIZERS = [
-    "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS", "NAdam", "RAdam", "RMSprop",
-    "Rprop", "SGD",
-]  # fmt: skip
-
-
-class _Net(nn.Module):
-    """Two layers of the same shape, so that a mix-up of their moments goes unnoticed by shape."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(3, 3)
-        self.scale = nn.Parameter(torch.ones(3))
-        self.second = nn.Linear(3, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(torch.tanh(self.first(x) * self.scale))
-
-
-def _net(seed: int = 0) -> _Net:
-    torch.manual_seed(seed)
-    return _Net()
-
-
-def _train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> None:
-    x = torch.arange(12.0).reshape(4, 3) / 10
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = (net(x) - x.flip(1)).pow(2).sum()
-        loss.backward()
-        return loss
-
-    for _ in range(steps):
-        optimizer.step(closure)
+from holdfast.checkpoints.random_state import RandomState
+from holdfast.errors import CheckpointMismatch, UnsupportedState
 
 
 def _saved(parts: dict[str, Any]) -> dict[str, Any]:
@@ -53,8 +25,11 @@ def _saved(parts: dict[str, Any]) -> dict[str, Any]:
     return copy.deepcopy(state_of(parts))
 
 
-def _moments(net: nn.Module, optimizer: torch.optim.Optimizer, slot: str) -> dict[str, list[float]]:
-    return {name: optimizer.state[p][slot].flatten().tolist() for name, p in net.named_parameters()}
+def _again(folder: Path, parts: dict[str, Any], fresh: dict[str, Any]) -> None:
+    """Saves `parts` and restores them into `fresh`, through files."""
+    store = CheckpointStore(folder)
+    store.save(1, parts)
+    assert store.restore_latest(fresh) == 1
 
 
 def test_a_module_is_its_state_dict_and_a_plain_tree_is_itself() -> None:
@@ -65,138 +40,6 @@ def test_a_module_is_its_state_dict_and_a_plain_tree_is_itself() -> None:
     assert list(trees["net"]) == ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
     assert trees["scheduler"]["step_size"] == 3
     assert trees["tree"] == {"a": [1]}
-
-
-def test_optimizer_state_is_under_the_names_of_its_parameters() -> None:
-    """Slots and groups are keyed by part and parameter name; no number of a position is left."""
-    net = _net()
-    optimizer = torch.optim.Adam([{"params": net.second.parameters(), "lr": 0.1}, {"params": net.first.parameters()}])
-    _train(net, optimizer, 1)
-    tree = state_of({"net": net, "optimizer": optimizer})["optimizer"]
-    assert set(tree["state"]) == {"net.first.weight", "net.first.bias", "net.second.weight", "net.second.bias"}
-    assert [group["params"] for group in tree["param_groups"]] == [
-        ["net.second.weight", "net.second.bias"],
-        ["net.first.weight", "net.first.bias"],
-    ]
-    assert tree["param_groups"][0]["lr"] == 0.1
-
-
-def test_parameters_of_no_known_part_keep_their_number() -> None:
-    """An optimizer that is saved without its model is keyed by `#0`, `#1` …, and restores."""
-    net = _net()
-    optimizer = torch.optim.Adam(net.parameters())
-    _train(net, optimizer)
-    tree = state_of({"optimizer": optimizer})
-    assert list(tree["optimizer"]["state"]) == ["#0", "#1", "#2", "#3", "#4"]
-    other = torch.optim.Adam(net.parameters())
-    load_into({"optimizer": other}, tree, "here")
-    assert _moments(net, other, "exp_avg") == _moments(net, optimizer, "exp_avg")
-
-
-@pytest.mark.parametrize(
-    ("make", "slot"),
-    [
-        (lambda params: torch.optim.Adam(params, 0.01), "exp_avg"),
-        (lambda params: torch.optim.AdamW(params, 0.01, amsgrad=True), "max_exp_avg_sq"),
-        (lambda params: torch.optim.SGD(params, 0.01, momentum=0.9), "momentum_buffer"),
-    ],
-    ids=["Adam", "AdamW", "SGD with momentum"],
-)
-def test_reordered_parameters_get_their_own_moments(make: Callable[[Any], torch.optim.Optimizer], slot: str) -> None:
-    """An optimizer built with the parameters in another order goes on as the first one would have."""
-    net = _net()
-    optimizer = make(list(net.parameters()))
-    _train(net, optimizer)
-    trees = state_of({"model": net, "optimizer": optimizer})
-    other_net = _net(1)
-    other = make(list(other_net.parameters())[::-1])
-    load_into({"model": other_net, "optimizer": other}, trees, "here")
-    assert _moments(other_net, other, slot) == _moments(net, optimizer, slot)
-    assert len({tuple(values) for values in _moments(net, optimizer, slot).values()}) == 5
-
-
-@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD])
-def test_reordered_groups_get_their_own_settings_and_moments(kind: type[torch.optim.Optimizer]) -> None:
-    """Groups handed over in another order keep their own learning rate and slots."""
-    options: dict[str, Any] = {"momentum": 0.9} if kind is torch.optim.SGD else {}
-    slot = "momentum_buffer" if kind is torch.optim.SGD else "exp_avg"
-
-    def build(net: _Net, head_first: bool, lr: float) -> torch.optim.Optimizer:
-        head = {"params": list(net.second.parameters()), "lr": lr * 10}
-        rest = {"params": [*net.first.parameters(), net.scale], "lr": lr}
-        return kind([head, rest] if head_first else [rest, head], **options)
-
-    net, other_net = _net(), _net(1)
-    optimizer, other = build(net, True, 0.01), build(other_net, False, 0.5)
-    _train(net, optimizer)
-    load_into({"m": other_net, "o": other}, _saved({"m": net, "o": optimizer}), "here")
-    assert [group["lr"] for group in other.param_groups] == [0.01, 0.1]
-    assert _moments(other_net, other, slot) == _moments(net, optimizer, slot)
-
-
-def test_training_goes_on_bit_for_bit_in_a_model_whose_layers_were_declared_in_another_order() -> None:
-    """A refactored model with its layers declared the other way round continues exactly."""
-
-    class Reordered(_Net):
-        def __init__(self) -> None:
-            nn.Module.__init__(self)
-            self.second = nn.Linear(3, 3)
-            self.scale = nn.Parameter(torch.zeros(3))
-            self.first = nn.Linear(3, 3)
-
-    net, other = _net(), Reordered()
-    optimizer = torch.optim.Adam(net.parameters(), 0.01)
-    other_optimizer = torch.optim.Adam(other.parameters(), 0.01)
-    _train(net, optimizer)
-    load_into({"m": other, "o": other_optimizer}, _saved({"m": net, "o": optimizer}), "here")
-    _train(net, optimizer)
-    _train(other, other_optimizer)
-    own = dict(net.named_parameters())
-    assert all(torch.equal(p, own[name]) for name, p in other.named_parameters())
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_of_torch_goes_on_bit_for_bit(name: str) -> None:
-    """Saved, restored into fresh objects and trained on, each optimizer ends where it would have without."""
-    kind = getattr(torch.optim, name)
-    net, other = _net(), _net(1)
-    optimizer, other_optimizer = kind(net.parameters(), lr=0.01), kind(other.parameters(), lr=0.5)
-    _train(net, optimizer)
-    load_into({"m": other, "o": other_optimizer}, _saved({"m": net, "o": optimizer}), "here")
-    _train(net, optimizer)
-    _train(other, other_optimizer)
-    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
-
-
-def test_muon_goes_on_bit_for_bit() -> None:
-    """Muon, which takes matrices only, continues exactly too."""
-    nets = [_net(), _net(1)]
-    optimizers = [torch.optim.Muon([n.first.weight, n.second.weight], lr=0.01) for n in nets]
-    _train(nets[0], optimizers[0])
-    load_into({"m": nets[1], "o": optimizers[1]}, _saved({"m": nets[0], "o": optimizers[0]}), "here")
-    for net, optimizer in zip(nets, optimizers, strict=True):
-        _train(net, optimizer)
-    assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
-
-
-def test_an_optimizer_that_has_not_stepped_restores() -> None:
-    """No slots yet is a state like any other; the settings come back."""
-    net = _net()
-    trees = state_of({"m": net, "o": torch.optim.Adam(net.parameters(), 0.25)})
-    other = torch.optim.Adam(net.parameters(), 0.5)
-    load_into({"m": net, "o": other}, trees, "here")
-    assert other.param_groups[0]["lr"] == 0.25
-    assert not other.state
-
-
-def test_an_empty_group_restores() -> None:
-    """A group whose parameters are all frozen away is kept with its settings."""
-    net = _net()
-    groups = [{"params": [], "lr": 0.25}, {"params": list(net.parameters())}]
-    trees = state_of({"m": net, "o": torch.optim.SGD(groups, lr=0.5)})
-    other = torch.optim.SGD([{"params": [], "lr": 1.0}, {"params": list(net.parameters())}], lr=1.0)
-    load_into({"m": net, "o": other}, trees, "here")
-    assert [group["lr"] for group in other.param_groups] == [0.25, 0.5]
 
 
 def test_dicts_lists_and_tensors_are_filled_in_place() -> None:
@@ -232,7 +75,7 @@ def test_loading_fails_with_all_differences_at_once_and_changes_nothing() -> Non
     with pytest.raises(CheckpointMismatch) as caught:
         load_into(parts, saved, "runs/a/step-00000009")
     message = str(caught.value)
-    assert message.startswith("Loading runs/a/step-00000009: 12 differences from what was saved:\n")
+    assert message.startswith("Loading runs/a/step-00000009: 14 differences from what was saved:\n")
     for line in (
         "part 'ema' was not saved",
         "model: 1.running_mean is missing in the checkpoint",
@@ -242,53 +85,33 @@ def test_loading_fails_with_all_differences_at_once_and_changes_nothing() -> Non
         "model: 0.bias was saved with shape [4], the model has [5]",
     ):
         assert f"  {line}\n" in message
-    assert "  … and 2 more\n" in message
+    assert "  … and 4 more\n" in message
     assert _snapshot(parts) == before
-
-
-def test_loading_fails_when_the_groups_hold_other_parameters() -> None:
-    """A group that was split since is named by its first and last parameter."""
-    net = _net()
-    saved = state_of({"m": net, "o": torch.optim.SGD(net.parameters())})
-    other = torch.optim.SGD([{"params": list(net.first.parameters())}, {"params": list(net.second.parameters())}])
-    with pytest.raises(CheckpointMismatch, match=r"2 differences") as caught:
-        load_into({"m": net, "o": other}, saved, "here")
-    assert "o: no saved group holds just the 2 parameters m.first.weight … m.first.bias" in str(caught.value)
-    assert "o: no saved group holds just the 2 parameters m.second.weight … m.second.bias" in str(caught.value)
-
-
-def test_loading_fails_when_slots_are_of_a_parameter_that_is_gone() -> None:
-    """Saved moments that nobody can take are a difference, not a silent loss."""
-    net = _net()
-    optimizer = torch.optim.Adam(net.parameters())
-    _train(net, optimizer, 1)
-    saved = state_of({"m": net, "o": optimizer})
-    other = torch.optim.Adam(list(net.parameters())[:-1])
-    with pytest.raises(CheckpointMismatch, match=r"o: saved slots for m\.second\.bias, which the optimizer does not"):
-        load_into({"m": net, "o": other}, saved, "here")
-
-
-def test_loading_fails_when_a_moment_has_another_shape_than_its_parameter() -> None:
-    """Moments of other shapes are refused even where the model is not among the parts."""
-    narrow, wide = nn.Linear(2, 2), nn.Linear(3, 2)
-    optimizer = torch.optim.SGD(narrow.parameters(), momentum=0.9)
-    narrow(torch.ones(1, 2)).sum().backward()
-    optimizer.step()
-    other = torch.optim.SGD(wide.parameters(), momentum=0.9)
-    with pytest.raises(CheckpointMismatch, match=r"o: #0\.momentum_buffer has shape \[2, 2\], the parameter \[2, 3\]"):
-        load_into({"o": other}, state_of({"o": optimizer}), "here")
-    assert not other.state
 
 
 @pytest.mark.parametrize(
     ("part", "saved", "message"),
     [
-        (5, 6, "p: a int cannot be restored in place; put it into a dict"),
-        ("text", "other", "p: a str cannot be restored in place; put it into a dict"),
+        (5, 6, "p: a value of type int cannot be restored in place; put it into a dict"),
+        ((1,), (2,), "p: a value of type tuple cannot be restored in place; put it into a dict"),
+        ("text", "other", "p: a value of type str cannot be restored in place; put it into a dict"),
         ({"a": 1}, [1], "p: was saved as a list, and is a dict now"),
         ([1], {"a": 1}, "p: was saved as a dict, and is a list now"),
-        (torch.zeros(2), torch.zeros(1), "p: was saved with shape [1], the tensor has shape [2]"),
-        (torch.zeros(2), {"a": 1}, "p: was saved with a dict, the tensor has shape [2]"),
+        ({1}, [1], "p: was saved as a list, and is a set now"),
+        (None, {"a": 1}, "p: was saved as a value of type dict, and is None now"),
+        (5, None, "p: was saved as None, and is a value of type int now"),
+        (torch.zeros(2), torch.zeros(1), "p: was saved with shape [1], the tensor has [2]"),
+        (torch.zeros(2), {"a": 1}, "p: was saved as a value of type dict, the tensor has shape [2]"),
+        (
+            torch.zeros(2),
+            torch.zeros(2).half(),
+            "p: was saved as float16, the tensor has float32; convert one of the two first",
+        ),
+        (np.zeros(2), np.zeros(3, np.int8), "p: was saved as int8 [3], the array is float64 [2]"),
+        (np.zeros(2), [1], "p: was saved as a list, the array is float64 [2]"),
+        (np.broadcast_to(0.0, 2), np.zeros(2), "p: the array is read-only; give a copy of it"),
+        (random.Random(0), 1, "p: found a random.Random, which has no state_dict()"),
+        (RandomState(), {}, "p: what was saved is not the state of random generators"),
         (nn.Linear(1, 1), [1], "p: what was saved is a list, not the state of a module"),
         (torch.optim.SGD([torch.zeros(1)]), {"lr": 1}, "p: what was saved is not the state of an optimizer"),
     ],
@@ -299,5 +122,365 @@ def test_loading_fails_before_any_change_when_a_part_is_of_another_kind(part: An
     ahead = {"step": 0}
     with pytest.raises(CheckpointMismatch) as caught:
         load_into({"ahead": ahead, "p": part}, {"ahead": {"step": 5}, "p": saved}, "here")
-    assert message in str(caught.value)
+    assert f"  {message}" in str(caught.value)
     assert ahead == {"step": 0}
+
+
+def test_subclasses_of_dicts_sets_and_arrays_are_filled_in_place(tmp_path: Path) -> None:
+    """A default dict, an ordered one, a set and an array stay what they are and take what was saved."""
+    parts = {"a": defaultdict(list, x=[1]), "b": OrderedDict(y=2), "c": {3}, "d": np.array([4.0]), "none": None}
+    fresh: dict[str, Any] = {
+        "a": defaultdict(list), "b": OrderedDict(z=0), "c": {9}, "d": np.zeros(1), "none": None
+    }  # fmt: skip
+    places = list(fresh.values())
+    _again(tmp_path, parts, fresh)
+    assert places == [{"x": [1]}, {"y": 2}, {3}, np.array([4.0]), None]
+    assert places[0]["new"] == []
+
+
+def test_a_deque_is_filled_in_place() -> None:
+    """The newest values of a bounded queue come back, and the bound stays."""
+    place: deque[int] = deque([0], maxlen=3)
+    load_into({"p": place}, {"p": deque([1, 2, 3])}, "here")
+    place.append(4)
+    assert list(place) == [2, 3, 4]
+
+
+@pytest.mark.row("S6")
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_tensors_in_plain_values_go_to_the_device_of_those_in_their_places(tmp_path: Path) -> None:
+    """What was on a CUDA device is there again, at any depth; what has no place yet is on the CPU."""
+    place = {"a": [torch.zeros(2, device="cuda")], "b": {"c": torch.zeros(1)}}
+    _again(
+        tmp_path, {"p": {"a": [torch.ones(2)], "b": {"c": torch.ones(1).cuda()}, "new": torch.ones(3)}}, {"p": place}
+    )
+    assert (place["a"][0].device.type, place["b"]["c"].device.type) == ("cuda", "cpu")
+    assert (place["a"][0].tolist(), place["new"].device.type) == ([1.0, 1.0], "cpu")
+
+
+@pytest.mark.row("S7")
+@pytest.mark.parametrize("compiled", [False, True], ids=["DataParallel", "torch.compile"])
+def test_a_wrapped_submodule_is_stored_under_plain_names_and_restores_both_ways(compiled: bool, tmp_path: Path) -> None:
+    """`model.features` wrapped: the file has plain names, the plain model takes it, and takes back what that saved."""
+
+    def build(wrap: bool) -> nn.ModuleDict:
+        features: Any = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+        if wrap:
+            features = torch.compile(features) if compiled else nn.DataParallel(features)
+        return nn.ModuleDict({"features": features, "head": nn.Linear(3, 1)})
+
+    wrapped, plain, again = build(True), build(False), build(True)
+    _again(tmp_path / "a", {"model": wrapped}, {"model": plain})
+    _again(tmp_path / "b", {"model": plain}, {"model": again})
+    assert list(CheckpointStore(tmp_path / "a").open(1).tensors()) == list(plain.state_dict())
+    values = [list(model.state_dict().values()) for model in (wrapped, plain, again)]
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(*values, strict=True))
+
+
+def test_an_average_restores_with_its_count_and_is_not_taken_for_a_plain_model(tmp_path: Path) -> None:
+    """`AveragedModel` goes on averaging; a plain model is told about the count, and changes nothing."""
+    net = nn.Linear(2, 1)
+    average, fresh = AveragedModel(net), AveragedModel(nn.Linear(2, 1))
+    average.update_parameters(net)
+    _again(tmp_path, {"ema": average}, {"ema": fresh})
+    assert (fresh.n_averaged.item(), fresh.module.weight.tolist()) == (1, net.weight.tolist())
+    with pytest.raises(CheckpointMismatch, match=r"ema: n_averaged is in the checkpoint and not in the model"):
+        CheckpointStore(tmp_path).restore_latest({"ema": nn.Linear(2, 1)})
+
+
+class _WithExtra(nn.Module):
+    """A module that hands out more than tensors, and changed its ways in version 2."""
+
+    _version = 2
+
+    def __init__(self, extra: Any) -> None:
+        super().__init__()
+        self.extra = extra
+        self.version_read: int | None = None
+        self.register_buffer("mean", torch.zeros(1))
+
+    def get_extra_state(self) -> Any:
+        return self.extra
+
+    def set_extra_state(self, state: Any) -> None:
+        if state == "bad":
+            raise ValueError("not this one")
+        self.extra = state
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
+        self.version_read = local_metadata.get("version")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+@pytest.mark.parametrize("extra", [{"seen": [1, (2, None)]}, torch.ones(3), "text", None], ids=repr)
+def test_extra_state_of_modules_comes_back(extra: Any, tmp_path: Path) -> None:
+    """What `get_extra_state` returned is handed to `set_extra_state`, at any depth, in a wrapper, of any shape."""
+    model = nn.Sequential(nn.DataParallel(_WithExtra(extra)))
+    fresh = nn.Sequential(_WithExtra(torch.zeros(7)))
+    _again(tmp_path, {"m": model}, {"m": fresh})
+    assert torch.equal(fresh[0].extra, extra) if isinstance(extra, Tensor) else fresh[0].extra == extra
+
+
+def test_a_module_is_told_the_version_of_its_state(tmp_path: Path) -> None:
+    """Classes that convert states from before they had versions do not convert their own."""
+    fresh = _WithExtra(None)
+    _again(tmp_path, {"m": _WithExtra(None)}, {"m": fresh})
+    assert fresh.version_read == 2
+
+
+def test_loading_fails_when_it_would_round() -> None:
+    """A checkpoint in float32 for a model in bfloat16 is a difference: cast, it would not be the same run."""
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    saved = _saved({"m": net})
+    other = nn.Sequential(nn.Linear(2, 2).bfloat16(), nn.BatchNorm1d(2))
+    before = other[0].weight.clone()
+    with pytest.raises(CheckpointMismatch) as caught:
+        load_into({"m": other}, saved, "here")
+    assert str(caught.value).splitlines()[:3] == [
+        "Loading here: 2 differences from what was saved:",
+        "  m: 0.weight was saved as float32, the model has bfloat16; convert one of the two first",
+        "  m: 0.bias was saved as float32, the model has bfloat16; convert one of the two first",
+    ]
+    assert torch.equal(other[0].weight, before)
+
+
+def test_lazy_parameters_are_named_when_saving_and_when_loading(tmp_path: Path) -> None:
+    """A parameter without a shape is refused with what to do; after one batch it is saved and restored."""
+    lazy, other = nn.Sequential(nn.LazyLinear(2)), nn.Sequential(nn.LazyLinear(2))
+    with pytest.raises(UnsupportedState, match=r"m\.0\.weight: found a parameter without a shape"):
+        CheckpointStore(tmp_path).save(1, {"m": lazy})
+    lazy(torch.ones(1, 3))
+    with pytest.raises(CheckpointMismatch, match=r"m: 0\.weight has no shape yet in the model \(a lazy module\); run"):
+        load_into({"m": other}, _saved({"m": lazy}), "here")
+    other(torch.ones(1, 3))
+    _again(tmp_path, {"m": lazy}, {"m": other})
+    assert torch.equal(lazy[0].weight, other[0].weight)
+
+
+def test_loading_fails_when_the_model_is_on_the_meta_device() -> None:
+    """What holds no values would take none, in silence."""
+    saved = _saved({"m": nn.Linear(1, 1)})
+    with pytest.raises(
+        CheckpointMismatch, match=r"m: weight is on the meta device in the model, which holds no values"
+    ):
+        load_into({"m": nn.Linear(1, 1, device="meta")}, saved, "here")
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own
+def test_saving_and_loading_fail_when_tensors_are_spread_over_processes() -> None:
+    """Tensors of which each process has a share are refused by name, and the message says how to gather them."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        net = nn.Linear(2, 2)
+        saved = _saved({"net": net})
+        fully_shard(net, mesh=init_device_mesh("cpu", (1,)))
+        with pytest.raises(UnsupportedState, match=r"net\.weight is spread over processes \(DTensor\); expected whole"):
+            state_of({"net": net})
+        with pytest.raises(UnsupportedState, match="checkpoints of many processes are not there yet"):
+            load_into({"net": net}, saved, "here")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    "generator", [random.Random(0), np.random.default_rng(0), np.random.RandomState(0), torch.Generator()], ids=repr
+)
+def test_saving_fails_when_a_part_is_a_bare_generator(generator: Any) -> None:
+    """Generators have no state_dict; the message says what has."""
+    with pytest.raises(UnsupportedState) as caught:
+        state_of({"rng": generator})
+    assert str(caught.value).startswith(
+        f"Saving rng: found a {type(generator).__module__}.{type(generator).__name__}, "
+    )
+    assert str(caught.value).endswith('Wrap it: {"rng": holdfast.RandomState(rng=...)}.')
+
+
+class _Recorded:
+    """A stateful object that draws while it saves and loads, notes when it was loaded, and refuses when told to."""
+
+    def __init__(self, log: list[str], name: str, refuses: bool = False) -> None:
+        self.log, self.name, self.refuses = log, name, refuses
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"drawn": random.random()}
+
+    def load_state_dict(self, _: dict[str, Any]) -> None:
+        random.random()
+        if self.refuses:
+            raise KeyError("drawn")
+        self.log.append(self.name)
+
+
+def test_what_only_an_object_itself_can_check_is_loaded_before_anything_else() -> None:
+    """A refusal by an object's own load_state_dict leaves model, optimizer, schedule and plain values as they were."""
+    log: list[str] = []
+
+    def build(lr: float, refuses: bool) -> dict[str, Any]:
+        net = nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr)
+        schedule = lr_scheduler.ExponentialLR(optimizer, lr)
+        objects = {"first": _Recorded(log, "first"), "late": _Recorded(log, "late", refuses)}
+        return {"net": net, "o": optimizer, "s": schedule, "d": {"lr": lr}, "random": RandomState(), **objects}
+
+    saved, fresh = _saved(build(0.5, False)), build(0.1, True)
+    before = repr(state_of({name: part for name, part in fresh.items() if name not in ("random", "late", "first")}))
+    with pytest.raises(CheckpointMismatch) as caught:
+        load_into(fresh, saved, "here")
+    assert log == ["first"]
+    assert str(caught.value) == (
+        "Loading here: part 'late' refused what was saved for it (KeyError: 'drawn'); expected it to take its state "
+        "back. Make it as when it was saved, or leave it out of the restore. It and what was loaded before it (first) "
+        "may have changed."
+    )
+    assert before == repr(state_of({name: fresh[name] for name in ("net", "o", "s", "d")}))
+
+
+def test_random_generators_are_read_and_restored_after_everything_else() -> None:
+    """Parts that draw while they save or load, wherever they stand, do not move the generators that come back."""
+    parts = {"random": RandomState(), "a": _Recorded([], "a")}
+    saved = _saved(parts)
+    expected = random.random()
+    load_into(parts, saved, "here")
+    assert random.random() == expected
+
+
+def test_a_loss_scaler_comes_back(tmp_path: Path) -> None:
+    """The scale and its count go on; a scaler that was switched off does not fit one that is on."""
+    scaler, fresh = (torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=3) for scale in (2.0**10, 2.0**4))
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight])
+
+    def step(of: torch.amp.GradScaler) -> float:
+        of.scale(weight.sum()).backward()
+        of.step(optimizer)
+        of.update()
+        return of.get_scale()
+
+    step(scaler)
+    _again(tmp_path, {"scaler": scaler}, {"scaler": fresh})
+    assert [step(scaler) for _ in range(5)] == [1024.0, 2048.0, 2048.0, 2048.0, 4096.0]
+    assert [step(fresh) for _ in range(5)] == [1024.0, 2048.0, 2048.0, 2048.0, 4096.0]
+    off = torch.amp.GradScaler("cpu", enabled=False)
+    with pytest.raises(CheckpointMismatch, match=r"part 'scaler' refused what was saved for it \(RuntimeError: "):
+        load_into({"scaler": fresh}, _saved({"scaler": off}), "here")
+
+
+class _Fading:
+    """A callable with state of its own, as a learning-rate lambda may be."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, _: float) -> float:
+        self.calls += 1
+        return 0.9**self.calls
+
+
+SCHEDULES: dict[str, Callable[[torch.optim.Optimizer], Any]] = {
+    "ChainedScheduler": lambda o: lr_scheduler.ChainedScheduler(
+        [lr_scheduler.ExponentialLR(o, 0.9), lr_scheduler.MultiStepLR(o, [2, 8])]
+    ),
+    "ConstantLR": lambda o: lr_scheduler.ConstantLR(o, total_iters=7),
+    "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 8),
+    "CosineAnnealingWarmRestarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 3, 2),
+    "CyclicLR": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, 3, mode="exp_range", gamma=0.9),
+    "CyclicLR, function": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, 3, scale_fn=lambda x: 0.9**x),
+    "CyclicLR, object": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, 3, scale_fn=_Fading()),
+    "ExponentialLR": lambda o: lr_scheduler.ExponentialLR(o, 0.9),
+    "LambdaLR": lambda o: lr_scheduler.LambdaLR(o, [lambda epoch: 0.9**epoch, _Fading()]),
+    "LinearLR": lambda o: lr_scheduler.LinearLR(o, total_iters=8),
+    "MultiStepLR": lambda o: lr_scheduler.MultiStepLR(o, [2, 7, 7, 9]),
+    "MultiplicativeLR": lambda o: lr_scheduler.MultiplicativeLR(o, [lambda _: 0.9, _Fading()]),
+    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, [0.1, 0.2], 20),
+    "OneCycleLR, linear": lambda o: lr_scheduler.OneCycleLR(o, 0.1, 20, anneal_strategy="linear", three_phase=True),
+    "PolynomialLR": lambda o: lr_scheduler.PolynomialLR(o, 9, 2.0),
+    "ReduceLROnPlateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=1, cooldown=1),
+    "SequentialLR": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.LinearLR(o), lr_scheduler.MultiStepLR(o, [4])], [3]
+    ),
+    "StepLR": lambda o: lr_scheduler.StepLR(o, 3),
+    "SWALR": lambda o: SWALR(o, 0.05, 8),
+}
+
+
+def _scheduled(name: str, lr: float) -> dict[str, Any]:
+    net = nn.Linear(2, 2)
+    groups = [{"params": [net.weight]}, {"params": [net.bias], "lr": lr / 2}]
+    optimizer = torch.optim.SGD(groups, lr, momentum=0.9)
+    return {"schedule": SCHEDULES[name](optimizer), "net": net, "o": optimizer}
+
+
+def _advance(parts: dict[str, Any], steps: range) -> list[list[float]]:
+    """Returns learning rate and momentum of both groups after each step."""
+    seen = []
+    for step in steps:
+        parts["o"].step()
+        plateau = isinstance(parts["schedule"], lr_scheduler.ReduceLROnPlateau)
+        parts["schedule"].step(*([max(3, 6 - step)] if plateau else []))
+        seen.append([group[key] for group in parts["o"].param_groups for key in ("lr", "momentum")])
+    return seen
+
+
+def test_every_schedule_of_torch_is_among_those_tested() -> None:
+    """A schedule that torch adds has to be added here."""
+    kinds = {name for name, kind in vars(lr_scheduler).items() if isinstance(kind, type) and kind is not Counter}
+    kinds = {name for name in kinds if issubclass(getattr(lr_scheduler, name), lr_scheduler.LRScheduler)}
+    assert kinds - {"LRScheduler", "_LRScheduler"} == {name.partition(",")[0] for name in SCHEDULES} - {"SWALR"}
+
+
+@pytest.mark.row("S3")
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_of_torch_goes_on_exactly(name: str, tmp_path: Path) -> None:
+    """Saved in the middle and restored into a fresh one, each gives the very rates it would have given."""
+    parts, fresh = _scheduled(name, 0.1), _scheduled(name, 0.3)
+    _advance(parts, range(5))
+    kinds = {key: type(value) for key, value in vars(fresh["schedule"]).items()}
+    _again(tmp_path, parts, fresh)
+    assert {key: type(value) for key, value in vars(fresh["schedule"]).items()} == kinds
+    expected = _advance(parts, range(5, 15))
+    assert _advance(fresh, range(5, 15)) == expected
+    assert len({tuple(rates) for rates in expected}) > 1
+
+
+@pytest.mark.parametrize(
+    ("saved", "own", "message"),
+    [
+        (
+            "StepLR",
+            "OneCycleLR",
+            r"of schedule than OneCycleLR, which lacks cycle_momentum, total_steps.*, and has gamma",
+        ),
+        (
+            "StepLR",
+            "ExponentialLR",
+            r"p: was saved by another kind of schedule than ExponentialLR, and has step_size\n",
+        ),
+        ("ExponentialLR", "StepLR", r"p: was saved by another kind of schedule than StepLR, which lacks step_size\n"),
+    ],
+)
+def test_loading_fails_when_it_was_another_kind_of_schedule(saved: str, own: str, message: str) -> None:
+    """torch itself would take the state of any other schedule without a word."""
+    part, other = _scheduled(own, 0.1)["schedule"], _scheduled(saved, 0.1)["schedule"]
+    before = repr(part.state_dict())
+    with pytest.raises(CheckpointMismatch, match=message):
+        load_into({"p": part}, {"p": other.state_dict()}, "here")
+    assert repr(part.state_dict()) == before
+
+
+def test_a_schedule_of_the_users_own_may_come_by_its_values_late(tmp_path: Path) -> None:
+    """A class that sets a value at its first step is no other kind of schedule before it."""
+
+    class Own(lr_scheduler.LRScheduler):
+        def get_lr(self) -> list[float | Tensor]:
+            self.asked = getattr(self, "asked", 0) + 1
+            return [0.5**self.last_epoch for _ in self.base_lrs]
+
+    optimizer = torch.optim.SGD([torch.zeros(1)])
+    schedule, fresh = Own(optimizer), Own(optimizer)
+    del fresh.asked
+    _again(tmp_path, {"s": schedule}, {"s": fresh})
+    assert fresh.asked == 1

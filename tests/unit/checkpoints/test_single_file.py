@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 from holdfast.checkpoints import files, read_single_file, write_single_file
 from holdfast.checkpoints.digest import digest_of
 from holdfast.checkpoints.tensors import write_tensors
-from holdfast.errors import CheckpointCorrupt, CheckpointError
+from holdfast.errors import CheckpointCorrupt, CheckpointError, UnsupportedState
 
 METADATA = {"classes": ["ants", "bees", "Wespe ü"], "mean": [0.485, 0.456], "step": 7, "nested": {"size": None}}
 
@@ -111,6 +112,50 @@ def test_writing_fails_when_there_is_no_such_folder(tmp_path: Path) -> None:
         write_single_file(tmp_path / "gone" / "a.safetensors", _tensors(), {})
 
 
+@pytest.mark.parametrize("key", ["version", "tensors", "digest"])
+def test_writing_fails_when_metadata_take_a_name_of_the_formats(tmp_path: Path, key: str) -> None:
+    """Metadata under a name that the format keeps to itself would spoil the file; they are refused before writing."""
+    path = tmp_path / "a.safetensors"
+    write_single_file(path, _tensors(), {"step": 1})
+    with pytest.raises(CheckpointError, match=rf"a\.safetensors: found metadata called {key}; the format keeps"):
+        write_single_file(path, _tensors(), {key: 1, "step": 2})
+    assert read_single_file(path).metadata == {"step": 1}
+
+
+def test_writing_fails_when_a_tensor_takes_the_headers_name(tmp_path: Path) -> None:
+    """A tensor called as the header's metadata is refused before writing."""
+    with pytest.raises(CheckpointError, match="found a tensor called __metadata__; safetensors keeps that name"):
+        write_single_file(tmp_path / "a.safetensors", {"__metadata__": torch.ones(1)}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_fails_with_the_names_of_all_tensors_that_do_not_fit(tmp_path: Path) -> None:
+    """Tensors that safetensors has no type for, or that have no values, are all named; nothing is written."""
+    tensors = {**_tensors(), "wave": torch.zeros(2, dtype=torch.complex128), "ghost": torch.empty(2, device="meta")}
+    with pytest.raises(UnsupportedState) as caught:
+        write_single_file(tmp_path / "a.safetensors", tensors, {})
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("a.safetensors: 2 tensors do not fit:")
+    assert lines[1].startswith("  wave: found a tensor of torch.complex128; expected a type that safetensors has (F64,")
+    assert lines[2].startswith("  ghost: found a tensor on the meta device")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.row("S1")
+def test_weights_in_another_memory_order_have_their_values_in_the_file(tmp_path: Path) -> None:
+    """Channels-last, sliced and expanded weights are written in the order in which they print."""
+    image = torch.arange(48.0).reshape(2, 3, 2, 4)
+    tensors = {
+        "last": image.contiguous(memory_format=torch.channels_last),
+        "slice": image[:, 1:, :, ::2],
+        "wide": torch.tensor(3.0).expand(4),
+    }
+    write_single_file(tmp_path / "a.safetensors", tensors, {})
+    theirs = safetensors.torch.load_file(tmp_path / "a.safetensors")
+    for read in (read_single_file(tmp_path / "a.safetensors").tensors, theirs):
+        assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+
+
 def test_reading_fails_when_the_file_is_someone_elses(tmp_path: Path) -> None:
     """A plain safetensors file is sound and still not enough; the message says what it lacks."""
     safetensors.torch.save_file(_tensors(), tmp_path / "a.safetensors")
@@ -149,6 +194,11 @@ def test_reading_fails_with_the_name_of_the_tensor_that_was_hit(tmp_path: Path) 
     assert read_single_file(path, header_only=True).metadata == {"step": 1}
 
 
+def _write_raw(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, str]) -> None:
+    """Writes a safetensors file with any metadata in its header."""
+    write_tensors(partial(files.write_durably, path), tensors, header)
+
+
 def _signed(table: dict[str, Any]) -> str:
     text = json.dumps(table, ensure_ascii=False, separators=(",", ":"))
     return json.dumps({**table, "digest": digest_of(text.encode())}, ensure_ascii=False, separators=(",", ":"))
@@ -167,7 +217,7 @@ def _signed(table: dict[str, Any]) -> str:
 def test_reading_fails_when_the_metadata_tell_of_other_tensors(tmp_path: Path, entries: Any, message: str) -> None:
     """Metadata with a right digest that do not describe these tensors are refused."""
     table = _signed({"version": 1, "tensors": entries})
-    write_tensors(tmp_path / "a.safetensors", {"w": torch.zeros(2)}, {"holdfast": table})
+    _write_raw(tmp_path / "a.safetensors", {"w": torch.zeros(2)}, {"holdfast": table})
     with pytest.raises(CheckpointCorrupt, match=message):
         read_single_file(tmp_path / "a.safetensors")
 
@@ -175,15 +225,15 @@ def test_reading_fails_when_the_metadata_tell_of_other_tensors(tmp_path: Path, e
 @pytest.mark.parametrize("text", ["", "[]", "5", "{}", '{"digest": "x"}', '{"digest": "x", "tensors": {}}'])
 def test_reading_fails_when_the_metadata_are_damaged(tmp_path: Path, text: str) -> None:
     """Whatever else stands in their place is damage, in words."""
-    write_tensors(tmp_path / "a.safetensors", {"w": torch.zeros(2)}, {"holdfast": text})
+    _write_raw(tmp_path / "a.safetensors", {"w": torch.zeros(2)}, {"holdfast": text})
     with pytest.raises(CheckpointCorrupt, match=r"a\.safetensors: damaged \("):
         read_single_file(tmp_path / "a.safetensors")
 
 
 def test_reading_a_newer_version_says_to_install_it(tmp_path: Path) -> None:
     """A later version's file is not called damaged."""
-    write_tensors(tmp_path / "a.safetensors", {}, {"holdfast": _signed({"version": 2, "tensors": {}})})
-    with pytest.raises(CheckpointError, match=r"written by a newer Holdfast \(version 2\)\. Install that"):
+    _write_raw(tmp_path / "a.safetensors", {}, {"holdfast": _signed({"version": 2, "tensors": {}})})
+    with pytest.raises(CheckpointError, match=r"newer Holdfast \(version 2 of the format; .*\)\. Install that"):
         read_single_file(tmp_path / "a.safetensors")
 
 

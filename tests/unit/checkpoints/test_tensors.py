@@ -1,17 +1,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from holdfast.checkpoints import files
 from holdfast.checkpoints.digest import digest_of
-from holdfast.checkpoints.tensors import DTYPE_NAMES, DTYPES, TensorEntry, TensorFile, tensor_bytes, write_tensors
+from holdfast.checkpoints.tensors import (
+    DTYPE_NAMES,
+    DTYPES,
+    TensorEntry,
+    TensorFile,
+    WrittenFile,
+    tensor_bytes,
+    write_tensors,
+)
 from holdfast.errors import CheckpointCorrupt
 
 
@@ -29,6 +41,11 @@ def _one_of_each_dtype() -> dict[str, Tensor]:
     return tensors
 
 
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> WrittenFile:
+    """Writes tensors to a new file on the real disk."""
+    return write_tensors(partial(files.write_durably, path), tensors, metadata)
+
+
 def _file(path: Path, header: object, data: bytes = b"") -> Path:
     """Writes a file in the format's frame around any header."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
@@ -39,7 +56,7 @@ def _file(path: Path, header: object, data: bytes = b"") -> Path:
 def test_what_is_written_reads_back_with_every_dtype(tmp_path: Path) -> None:
     """Tensors of all dtypes come back with the same dtype, shape and bytes, in the same order."""
     tensors = _one_of_each_dtype()
-    write_tensors(tmp_path / "a.safetensors", tensors)
+    _write(tmp_path / "a.safetensors", tensors)
     file = TensorFile(tmp_path / "a.safetensors")
     assert file.keys() == list(tensors)
     for name, tensor in tensors.items():
@@ -49,17 +66,36 @@ def test_what_is_written_reads_back_with_every_dtype(tmp_path: Path) -> None:
 
 
 def test_the_safetensors_library_opens_what_we_write(tmp_path: Path) -> None:
-    """The reference library reads our file to the same tensors, by both of its ways of reading."""
+    """The reference library reads our file to the same tensors, all at once and one by one."""
     tensors = _one_of_each_dtype()
-    write_tensors(tmp_path / "a.safetensors", tensors, {"format": "pt"})
-    for read in (
-        safetensors.torch.load_file(tmp_path / "a.safetensors"),
-        safetensors.torch.load((tmp_path / "a.safetensors").read_bytes()),
-    ):
+    _write(tmp_path / "a.safetensors", tensors, {"format": "pt"})
+    with safetensors.safe_open(tmp_path / "a.safetensors", "pt") as file:
+        one_by_one = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+    for read in (safetensors.torch.load_file(tmp_path / "a.safetensors"), one_by_one):
         assert read.keys() == tensors.keys()
         for name, tensor in tensors.items():
             assert (read[name].dtype, read[name].shape) == (tensor.dtype, tensor.shape), name
             assert bytes(tensor_bytes(read[name])) == bytes(tensor_bytes(tensor)), name
+
+
+def test_the_safetensors_library_opens_what_we_write_from_memory(tmp_path: Path) -> None:
+    """So does its way of reading from bytes, for the types which that way knows (it has none for 8-bit exponents)."""
+    tensors = {name: tensor for name, tensor in _one_of_each_dtype().items() if name != "F8_E8M0"}
+    _write(tmp_path / "a.safetensors", tensors, {"format": "pt"})
+    read = safetensors.torch.load((tmp_path / "a.safetensors").read_bytes())
+    assert read.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert (read[name].dtype, read[name].shape) == (tensor.dtype, tensor.shape), name
+        assert bytes(tensor_bytes(read[name])) == bytes(tensor_bytes(tensor)), name
+
+
+def test_our_names_of_types_are_the_librarys(tmp_path: Path) -> None:
+    """For each dtype of ours the library writes the very name that we write."""
+    tensors = {str(dtype): torch.zeros(2, dtype=torch.uint8).to(torch.bool).to(dtype) for dtype in DTYPE_NAMES}
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    with safetensors.safe_open(tmp_path / "a.safetensors", "pt") as file:
+        names = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118  # not a dict
+    assert names == {str(dtype): name for dtype, name in DTYPE_NAMES.items()}
 
 
 def test_we_open_what_the_safetensors_library_writes(tmp_path: Path) -> None:
@@ -124,7 +160,7 @@ def test_tensor_bytes_of_a_dense_tensor_are_not_a_copy() -> None:
 
 def test_a_parameter_is_stored_as_its_values(tmp_path: Path) -> None:
     """A tensor that asks for gradients is stored like any other and comes back without asking."""
-    write_tensors(tmp_path / "a.safetensors", {"w": torch.nn.Parameter(torch.ones(2))})
+    _write(tmp_path / "a.safetensors", {"w": torch.nn.Parameter(torch.ones(2))})
     read = TensorFile(tmp_path / "a.safetensors").tensor("w")
     assert read.tolist() == [1.0, 1.0]
     assert not read.requires_grad
@@ -132,7 +168,7 @@ def test_a_parameter_is_stored_as_its_values(tmp_path: Path) -> None:
 
 def test_the_file_is_laid_out_as_the_format_says(tmp_path: Path) -> None:
     """Eight bytes of length, a JSON header padded to a multiple of eight, then the values in order."""
-    write_tensors(tmp_path / "a.safetensors", {"x": torch.tensor([1, 2], dtype=torch.uint8)}, {"format": "pt"})
+    _write(tmp_path / "a.safetensors", {"x": torch.tensor([1, 2], dtype=torch.uint8)}, {"format": "pt"})
     data = (tmp_path / "a.safetensors").read_bytes()
     length = int.from_bytes(data[:8], "little")
     assert length % 8 == 0
@@ -146,7 +182,7 @@ def test_the_file_is_laid_out_as_the_format_says(tmp_path: Path) -> None:
 def test_write_tensors_reports_size_digest_and_an_entry_a_tensor(tmp_path: Path) -> None:
     """What it returns is true of the file on disk."""
     tensor = torch.arange(3, dtype=torch.int16)
-    written = write_tensors(tmp_path / "a.safetensors", {"x": tensor})
+    written = _write(tmp_path / "a.safetensors", {"x": tensor})
     data = (tmp_path / "a.safetensors").read_bytes()
     assert (written.num_bytes, written.digest) == (len(data), digest_of(data))
     assert written.tensors == {"x": TensorEntry("I16", (3,), digest_of(tensor.numpy().tobytes()))}
@@ -156,13 +192,13 @@ def test_write_tensors_fails_when_the_file_exists(tmp_path: Path) -> None:
     """An existing file is an error and stays."""
     (tmp_path / "a.safetensors").write_bytes(b"old")
     with pytest.raises(FileExistsError):
-        write_tensors(tmp_path / "a.safetensors", {})
+        _write(tmp_path / "a.safetensors", {})
     assert (tmp_path / "a.safetensors").read_bytes() == b"old"
 
 
 def test_no_tensors_make_a_file_of_a_header_only(tmp_path: Path) -> None:
     """A file of no tensors is a file that we and the library open."""
-    write_tensors(tmp_path / "a.safetensors", {})
+    _write(tmp_path / "a.safetensors", {})
     assert TensorFile(tmp_path / "a.safetensors").keys() == []
     assert safetensors.torch.load_file(tmp_path / "a.safetensors") == {}
 
@@ -179,7 +215,7 @@ def test_tensors_that_lie_at_odd_places_are_read(tmp_path: Path) -> None:
 
 def test_changing_a_read_tensor_leaves_the_file_alone(tmp_path: Path) -> None:
     """A tensor that was read can be written to, and the file keeps its bytes."""
-    write_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(4)})
+    _write(tmp_path / "a.safetensors", {"x": torch.zeros(4)})
     before = (tmp_path / "a.safetensors").read_bytes()
     TensorFile(tmp_path / "a.safetensors").tensor("x").fill_(5)
     assert (tmp_path / "a.safetensors").read_bytes() == before
@@ -187,7 +223,7 @@ def test_changing_a_read_tensor_leaves_the_file_alone(tmp_path: Path) -> None:
 
 def test_size_and_bytes_of_a_file_are_told(tmp_path: Path) -> None:
     """The size, all bytes, and the bytes of one tensor are there without making tensors of them."""
-    write_tensors(tmp_path / "a.safetensors", {"x": torch.tensor([3], dtype=torch.int8)})
+    _write(tmp_path / "a.safetensors", {"x": torch.tensor([3], dtype=torch.int8)})
     file = TensorFile(tmp_path / "a.safetensors")
     data = (tmp_path / "a.safetensors").read_bytes()
     assert (file.num_bytes, bytes(file.data()), bytes(file.tensor_data("x"))) == (len(data), data, b"\x03")
@@ -254,7 +290,7 @@ def test_opening_fails_when_the_header_contradicts_the_file(tmp_path: Path, head
 def test_opening_fails_when_the_end_is_cut_off(tmp_path: Path, num_missing: int) -> None:
     """A file without its last bytes is refused."""
     path = tmp_path / "a.safetensors"
-    write_tensors(path, {"x": torch.zeros(2)})
+    _write(path, {"x": torch.zeros(2)})
     data = path.read_bytes()
     path.write_bytes(data[:-num_missing])
     with pytest.raises(CheckpointCorrupt, match=rf"{len(data) - num_missing} bytes; its header promises {len(data)}"):

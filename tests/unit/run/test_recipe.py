@@ -106,7 +106,6 @@ def test_the_rate_follows_the_batch() -> None:
         ({"label_smoothing": 1.0}, r"label_smoothing is 1.0; expected in \[0, 1\)"),
         ({"warmup_epochs": -1.0}, "warmup_epochs is -1.0; expected 0 or more"),
         ({"workers": -1}, "workers is -1; expected 0 or more"),
-        ({"keep": 0}, "keep is 0; expected 1 or more"),
         ({"log_every": 0}, "log_every is 0; expected 1 or more"),
     ],
 )
@@ -118,8 +117,8 @@ def test_fails_on_numbers_that_cannot_be_meant(wrong: dict[str, float], message:
 
 def test_all_wrong_numbers_are_named_at_once() -> None:
     """Two mistakes, one message."""
-    with pytest.raises(ConfigError, match=r"epochs is 0.*; keep is 0"):
-        resolve(Config(data="x", epochs=0, keep=0), PHOTOS)
+    with pytest.raises(ConfigError, match=r"epochs is 0.*; workers is -1"):
+        resolve(Config(data="x", epochs=0, workers=-1), PHOTOS)
 
 
 def _folder(root: Path, mode: str, size: tuple[int, int]) -> Path:

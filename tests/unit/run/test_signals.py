@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from holdfast.run.signals import StopRequest
+from holdfast.run.signals import StopRequest, process_seconds
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
@@ -78,3 +78,40 @@ def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
         "SIGINT: finishing this step, then saving (Ctrl-C again to stop now, without saving)",
         "still here",
     ]
+
+
+def test_a_time_budget_asks_for_a_stop_early_enough_for_the_save() -> None:
+    """The flag is set once what is left is no more than what a stop takes, and it is said once."""
+    said: list[str] = []
+    stop = StopRequest(said.append, budget_seconds=process_seconds() + 1000)
+    stop.has_worked = True
+    stop.reserve_seconds = 900
+    assert not stop and 990 < stop.seconds_left() <= 1000
+    stop.reserve_seconds = 1001
+    assert stop and stop
+    assert said == ["the time budget is almost used up: stopping, and saving"]
+    assert stop.exit_code == 143
+
+
+def test_a_time_budget_that_is_used_up_leaves_time_for_one_step() -> None:
+    """A process that has got nowhere is not stopped: the next start would get nowhere either."""
+    stop = StopRequest(lambda _: None, budget_seconds=0.001)
+    assert not stop
+    stop.has_worked = True
+    assert stop
+
+
+def test_after_a_signal_the_grace_time_runs() -> None:
+    """What is left is the system's grace from the signal on; before it, all of it."""
+    with StopRequest(lambda _: None, grace_seconds=20) as stop:
+        assert stop.seconds_left() == 20
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert 15 < stop.seconds_left() < 20
+
+
+def test_the_age_of_this_process_is_that_of_the_system() -> None:
+    """A process started now is younger than this one, and both are some seconds old at most apart from their start."""
+    code = "from holdfast.run.signals import process_seconds; print(process_seconds())"
+    child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert child > 0
+    assert process_seconds() > child

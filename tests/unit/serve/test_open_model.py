@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from holdfast.checkpoints import CheckpointStore, Retention, write_single_file
+from holdfast.checkpoints import CheckpointStore, Last, write_single_file
 from holdfast.errors import CheckpointCorrupt, CheckpointError, ConfigError
 from holdfast.serve import open_model
 
@@ -23,9 +23,10 @@ def _weights(step: int) -> nn.Linear:
 def run(tmp_path: Path) -> Path:
     """A run with checkpoints at 10, 20 and 30, of which 20 is the best; each one's weights are its step."""
     path = tmp_path / "run"
-    store = CheckpointStore(path / "checkpoints", Retention(5))
+    store = CheckpointStore(path / "checkpoints", Last(5))
     for step, accuracy in ((10, 0.5), (20, 0.75), (30, 0.625)):
         store.save(step, {"model": _weights(step)}, {"accuracy": accuracy, "loss": 1.0}, METADATA)
+    store.close()
     (path / "config.yaml").write_text("data: x\n")
     return path
 
@@ -97,7 +98,7 @@ def test_fails_when_a_run_has_no_checkpoint_yet(tmp_path: Path) -> None:
 
 def test_best_fails_before_anything_was_evaluated_and_last_works(tmp_path: Path) -> None:
     """Without an evaluation there is no best, and the message says how to get the newest."""
-    CheckpointStore(tmp_path / "checkpoints").save(5, {"model": _weights(5)})
+    CheckpointStore(tmp_path / "checkpoints", background=False).save(5, {"model": _weights(5)})
     with pytest.raises(CheckpointError, match=r"has been evaluated yet\. Ask for the newest: .*@last"):
         open_model(str(tmp_path))
     assert open_model(f"{tmp_path}@last").metadata["step"] == 5

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from holdfast import ArrayPictures, CheckpointStore, Loader, Retention, TrainState, train_steps
+from holdfast import ArrayPictures, CheckpointStore, Last, Loader, TrainState, train_steps
 from holdfast.models import build_model
 from holdfast.randomness import derive_seed, seed_generators
 from holdfast.training import build_optimizer, build_schedule, evaluate
@@ -113,7 +113,7 @@ def test_equals_a_bare_loop_written_by_hand(name: str) -> None:
 def test_stopped_at_any_yield_and_restored_it_ends_on_the_same_bits(tmp_path: Path, name: str, optimizer: str) -> None:
     """Stop at each yield, save, restore into fresh objects, go on: weights, statistics, slots are as uninterrupted."""
     state, loader = _make(name, optimizer)
-    store = CheckpointStore(tmp_path / "run", Retention(NUM_STEPS))
+    store = CheckpointStore(tmp_path / "run", Last(NUM_STEPS))
     losses = []
     for result in train_steps(state, _endless(loader), until=NUM_STEPS):
         losses.append(float(result.loss))

@@ -1,0 +1,143 @@
+"""The run's saves: when one is due, how long it takes, and what happens when it cannot be made.
+
+Training goes on when a disk is full or gone: the checkpoints there are stay, and the next save tries again. Only the
+last save of a command must succeed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from holdfast.checkpoints import BEST_CLASSIFIER, CheckpointStore
+from holdfast.checkpoints.retention import parse_keep
+from holdfast.config import parse_duration, parse_save_every
+from holdfast.errors import CheckpointError, RunError
+from holdfast.run.best import BEST_FILE, keep_best
+from holdfast.run.build import Workbench
+from holdfast.run.console import Console
+from holdfast.run.directory import RunDirectory
+
+
+class Saves:
+    """Saves of one run into its store.
+
+    Args:
+        bench: the objects; its `state.step` names the checkpoints.
+        directory: the run's folder, held.
+        console: what is said.
+
+    Attributes:
+        store: the run's checkpoints.
+        step: the newest step that was restored, or handed over and not refused since; -1 for none.
+        durable_step: the newest step that is on the disk; -1 for none.
+        save_seconds: the longest time from handing over to durable so far.
+    """
+
+    def __init__(self, bench: Workbench, directory: RunDirectory, console: Console) -> None:
+        config = bench.config
+        self._bench, self._directory, self._console = bench, directory, console
+        keep = BEST_CLASSIFIER | parse_keep(str(config.keep))  # the first `Best` is what `@best` means
+        self.store = CheckpointStore(directory.checkpoints, keep, on_failure=self._note_failure, say=console.warn)
+        self.step = -1
+        self.durable_step = -1
+        self.save_seconds = 0.0
+        self._every, self._unit = parse_save_every(config.save_every)
+        self._grace_seconds = parse_duration(config.grace, "grace")
+        self._handed_over_at = time.monotonic()
+        self._failures: list[CheckpointError] = []
+        self._is_for_good = False
+        self._has_warned = False
+        self._measured: tuple[int, dict[str, float], bool] | None = None
+
+    def is_due(self, *, at_epoch_end: bool = False) -> bool:
+        """Whether `--save-every` asks for a save now."""
+        step = self._bench.state.step
+        if self.step == step:
+            return False
+        if self._unit == "steps":
+            return step % int(self._every) == 0
+        if self._unit == "minutes":
+            return time.monotonic() - self._handed_over_at >= self._every * 60
+        return at_epoch_end and (step // self._bench.steps_per_epoch) % int(self._every) == 0
+
+    def save(self, parts: dict[str, Any]) -> None:
+        """Hands the state over to be saved, unless this step's was. A failure is said, now or later."""
+        step = self._bench.state.step
+        if step in (0, self.step):
+            return  # at step 0 there is nothing that the next start would not find again
+        if not self._directory.is_there():
+            self._note_failure(CheckpointError(f"Saving step {step:,}: {self._directory.path} is not there any more."))
+            return
+        began = time.monotonic()
+        self.step, self._handed_over_at = step, began
+        metadata = {**self._bench.metadata(), "epoch": step // self._bench.steps_per_epoch}
+        self.store.save(step, parts, metadata=metadata)
+        self.store.then(lambda: self._note_durable(step, began))
+
+    def save_for_good(self, parts: dict[str, Any]) -> None:
+        """Saves and waits until it is durable; a save that fails is tried once more.
+
+        Raises:
+            RunError: it failed again; says what to do.
+        """
+        self.store.wait()  # what failed before this is said as such
+        self._is_for_good = True
+        for attempt in range(2):
+            self._failures.clear()
+            self.save(parts)
+            if attempt and self._measured is not None and self._measured[0] == self._bench.state.step:
+                self.annotate(self._measured[1], is_best=self._measured[2])  # it went with the save that failed
+            self.store.wait()
+            if not self._failures or self.durable_step == self._bench.state.step:
+                return
+        reached = f"step {self.durable_step:,}" if self.durable_step >= 0 else "its beginning"
+        raise RunError(
+            f"{self._failures[0]} The state of step {self._bench.state.step:,} is lost: make room or mend the disk, "
+            f"and run the same command again. It goes on from {reached}."
+        )
+
+    def save_before_stop(self, parts: dict[str, Any], seconds_left: float) -> None:
+        """Saves as `save_for_good` does, unless there is only time to finish the save that is under way."""
+        if self.durable_step < self.step < self._bench.state.step and seconds_left < 2 * self.save_seconds:
+            self._console.warn(f"finishing the save of step {self.step:,}: there is no time for another")
+            self.store.wait()
+            if self.durable_step == self.step:
+                return
+        self.save_for_good(parts)
+
+    def annotate(self, metrics: dict[str, float], *, is_best: bool) -> None:
+        """Writes the metrics beside the checkpoint of this step and makes it `best.safetensors` if it is the best."""
+        step = self._bench.state.step
+        self._measured = (step, metrics, is_best)
+        if self.step == step:
+            self.store.annotate(step, metrics)
+        if is_best:
+            path = self._directory.path / BEST_FILE
+            self.store.then(lambda: keep_best(self.store, path, self._console.warn))
+
+    def restored(self, step: int) -> None:
+        """Notes that the run goes on from the checkpoint of `step`."""
+        self.step = self.durable_step = step
+
+    def warn_about_grace(self, step_seconds: float) -> None:
+        """Says once when a stop takes longer than the system leaves for it."""
+        needed = step_seconds + self.save_seconds
+        if needed > self._grace_seconds and not self._has_warned:
+            self._has_warned = True
+            self._console.warn(
+                f"A stop takes about {needed:.0f} s here (a step {step_seconds:.0f} s, a save "
+                f"{self.save_seconds:.0f} s), and --grace says that {self._grace_seconds:.0f} s are left: a SIGTERM "
+                "may come too late for its save. Ask the system for more (SLURM: --signal=TERM@120)."
+            )
+
+    def _note_durable(self, step: int, began: float) -> None:
+        if step in self.store.steps():
+            self.durable_step = step
+            self.save_seconds = max(self.save_seconds, time.monotonic() - began)
+
+    def _note_failure(self, error: CheckpointError) -> None:
+        self.step = self.durable_step
+        self._failures.append(error)
+        if not self._is_for_good:
+            self._console.warn(f"{error} Training goes on, and the next save tries again.")
