@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,10 @@ loopback = importlib.util.module_from_spec(_spec)
 sys.modules.setdefault("s3_on_loopback", loopback)
 _spec.loader.exec_module(loopback)
 
-RECIPE = ["train", "digits", "--model", "lenet", "--epochs", "1", "--save-every", "10", "--log-every", "1"]
+RECIPE = [
+    *("train", "digits", "--model", "lenet", "--epochs", "1", "--batch-size", "32"),  # some 40 steps
+    *("--save-every", "10", "--log-every", "1"),
+]
 URL = "s3://bucket/runs/digits"
 
 
@@ -56,20 +60,20 @@ def test_a_run_killed_on_one_machine_ends_on_another_as_if_nothing_had_been(buck
     with _train(tmp_path / "one", URL) as first:
         assert first.stdout is not None
         for line in first.stdout:
-            if line.startswith("step 12/"):
+            if line.startswith("step 22/"):  # the save of step 20 waited until that of step 10 was durable
                 first.send_signal(signal.SIGKILL)
                 break
         else:
-            pytest.fail("it never came to step 12")
+            pytest.fail("it never came to step 22")
+    assert bucket.exists("bucket/runs/digits/checkpoints/step-00000010/manifest.json")
+    assert bucket.exists("bucket/runs/digits/owner.json")
     assert not bucket.exists("bucket/runs/digits/best.safetensors")
-    with _train(tmp_path / "two", URL) as second:
-        said, _ = second.communicate(timeout=200)
-    assert second.returncode == 0, said
-    assert f"resuming {URL} from step " in said
+    with _train(tmp_path / "two", URL) as second, _train(tmp_path / "three", str(tmp_path / "local")) as local:
+        said, _ = second.communicate(timeout=400)
+        words, _ = local.communicate(timeout=400)
+    assert (second.returncode, local.returncode) == (0, 0), said + words
+    assert re.search(rf"resuming {URL} from step [12]0\b", said), said
     assert "done: best epoch 1" in said
-    with _train(tmp_path / "three", str(tmp_path / "local")) as local:
-        words, _ = local.communicate(timeout=200)
-    assert local.returncode == 0, words
     for name in ("best.safetensors", "results.csv", "predictions.csv", "summary.json", "split.csv"):
         assert bucket.cat_file(f"bucket/runs/digits/{name}") == (tmp_path / "local" / name).read_bytes(), name
     assert not bucket.exists("bucket/runs/digits/owner.json")

@@ -58,7 +58,7 @@ def _lost(lines: list[str]) -> list[int]:
 @pytest.mark.row("S10")
 def test_a_run_with_a_large_state_survives_every_kill(tmp_path: Path, long_form: bool) -> None:
     """No restart needs help, no more is lost than the steps since the last save or two, and the bytes are the same."""
-    kills, steps, width = (200, 4000, 2750) if long_form else (5, 500, 1200)
+    kills, steps, width = (200, 2000, 2850) if long_form else (5, 400, 1200)
     with _start(tmp_path / "undisturbed", steps, width) as process:
         said = process.communicate(timeout=3000)[0]
         assert process.returncode == 0, said

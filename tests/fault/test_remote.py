@@ -52,6 +52,9 @@ def url(network: Any, tmp_path: Path) -> str:
     return f"s3://{tmp_path.name.replace('_', '-').lower()}/run"
 
 
+_EVERY = 5  # requests from one that breaks to the next, in the short form
+
+
 def _parts(step: int, size: int = 300) -> dict[str, Any]:
     """Returns parts of which every single value tells the step."""
     return {
@@ -92,9 +95,12 @@ def _save(url: str, step: int, size: int = 300) -> str:
 
 
 def _campaign(network: Any, url: str, *, for_good: bool, long_form: bool) -> int:
-    """Breaks a save at its first request, at its fifth (long form: second), …; returns how many requests a save has."""
-    hows, every = (_all, 1) if long_form else (_turn, 4)
-    step = 1
+    """Breaks a save at its first request, at its sixth (long form: second), …; returns how many requests a save has.
+
+    Every kind of break has its turn, in the short form as in the long one.
+    """
+    hows, every = (_all, 1) if long_form else (_turn, _EVERY)
+    step, kinds, files = 1, set(), remote_files.RemoteFiles(url)  # one client: to make one takes longer than a save
     assert _save(url, step) == ""
     for number in itertools.count(1, every):
         for how in hows(number):
@@ -115,16 +121,20 @@ def _campaign(network: Any, url: str, *, for_good: bool, long_form: bool) -> int
                 assert left in (step, step + 1)
             else:
                 assert left == step + 1
-            assert _save(url, step + 2) == "", (number, how)
-            assert {name.split("/")[0] for name in remote_files.RemoteFiles(url).listing()} == {f"step-{step + 2:08d}"}
-            step += 2
+            step += 1
+            if for_good:
+                step += 1
+                assert _save(url, step) == "", (number, how)
+            assert {name.split("/")[0] for name in files.listing()} == {f"step-{step:08d}"}
             if not struck:
+                assert kinds == set(loopback.BREAKS)
                 return number - 1
+            kinds.add(how)
     raise AssertionError
 
 
 def _turn(number: int) -> list[str]:
-    return [loopback.BREAKS[number // 4 % len(loopback.BREAKS)]]
+    return [loopback.BREAKS[number // _EVERY % len(loopback.BREAKS)]]
 
 
 def _all(_number: int) -> list[str]:

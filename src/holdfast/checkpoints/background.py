@@ -5,7 +5,6 @@ Knows nothing of checkpoints. What goes wrong in a job is kept until somebody as
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import weakref
@@ -13,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 
 Job = Callable[[], None]
-_NICE = 10  # a save in the background has time; the step that is being computed has not
 
 
 class Background:
@@ -43,6 +41,10 @@ class Background:
         with self._changed:
             self._changed.wait_for(lambda: not self._jobs and not self._busy)
 
+    def is_mine(self) -> bool:
+        """Whether the caller is one of the jobs."""
+        return threading.current_thread() is self._thread
+
     def take_failure(self) -> BaseException | None:
         """Returns what went wrong first, once; None when nothing did."""
         with self._changed:
@@ -71,7 +73,6 @@ class Background:
         return True
 
     def _work(self) -> None:
-        _step_back()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._jobs) or self._ending)
@@ -105,10 +106,3 @@ def _begin_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_in_child)
-
-
-def _step_back() -> None:
-    """Lowers this thread's priority where the system has one for each thread (Linux)."""
-    if hasattr(threading, "get_native_id") and os.uname().sysname == "Linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -58,7 +58,10 @@ def defer(value: Any, tree: Any, part: str, steady: set[int]) -> Deferred | None
     if not isinstance(value, nn.Module | Optimizer):
         return None
     leaves: list[Tensor] = []
-    if not _gather(tree, leaves):
+    try:
+        if not _gather(tree, leaves):
+            return None
+    except RecursionError:  # very deep, or within itself: `flatten` can do the first, and has words for the second
         return None
     moving: dict[tuple[Any, ...], Tensor] = {}
     standing = []
@@ -83,7 +86,10 @@ def _identity(tensor: Tensor) -> tuple[Any, ...]:
 
 def _is_ordinary(tensor: Tensor) -> bool:
     """Whether a row-major copy of the values is all there is to know of it."""
-    return tensor.is_contiguous() and not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
+    if not tensor.is_contiguous() or tensor.is_quantized or tensor.is_conj() or tensor.is_neg():
+        return False
+    # Where an axis has one value, "contiguous" says nothing of its step, and steps are stored.
+    return 1 not in tensor.shape or tensor.stride() == torch.empty(tensor.shape, device="meta").stride()
 
 
 def _gather(tree: Any, leaves: list[Tensor]) -> bool:

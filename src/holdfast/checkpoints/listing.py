@@ -56,7 +56,10 @@ class Listing:
         try:
             names = self._storage.names()
         except OSError as error:
-            raise CheckpointError(f"Reading {self._storage.where()}: {error.strerror or error}.") from error
+            raise CheckpointError(
+                f"Reading the checkpoints in {self._storage.where()}: {error.strerror or error}. See that the disk is "
+                "there and that you may read it."
+            ) from error
         found = sorted(int(match[1]) for match in map(_STEP.fullmatch, names) if match)
         if self._seen is None:
             self._seen = set(found)

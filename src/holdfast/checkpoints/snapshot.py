@@ -118,6 +118,7 @@ class Snapshot:
         for one in self._deferred.values():
             one.hold(copies)
         self._later = later
+        self._has_settled = False
         self._thread: threading.Thread | None = threading.Thread(
             target=self._copy_later, name="holdfast-copy", daemon=True
         )
@@ -130,6 +131,11 @@ class Snapshot:
     def settle(self) -> None:
         """Returns once the live tensors may change: the copies are made, or stand before later work of their GPU."""
         self._join()
+        if not self._has_settled:
+            self._has_settled = True
+            self._look_again()
+        if not self._streams:  # a GPU may still read them
+            self._release()
         for device in self._streams:
             self._let_pass(device)
 
@@ -142,6 +148,9 @@ class Snapshot:
         self._join()
         for stream in self._streams.values():
             stream.synchronize()
+        if not self._has_settled:
+            self._look_again()
+        self._release()
         if self._failure is not None:
             raise self._failure
         return {part: self._states[part] for part in self._order}
@@ -154,21 +163,27 @@ class Snapshot:
         try:
             self._take_apart()
             self._copy(self._later)
-            changed = [f"{c.part}.{c.name}" for c in self._later if version_of(c.source) != c.version]
-            if changed or any(version_of(tensor) != version for tensor, version in self._watched):
-                raise CheckpointError(
-                    f"Taking a snapshot: {', '.join(changed[:3])}{' …' if len(changed) > 3 else ''} changed before it "
-                    "was copied, and not in an optimizer's step. Call store.settle() before you change weights in "
-                    "another way, or save with background=False."
-                )
+            self._look_again()
         except Exception as error:  # shown to whoever asks for the states
             self._failure = error
-        # The live tensors are not held any longer than this.
+
+    def _look_again(self) -> None:
+        """Compares the versions. torch counts a change when it is done; one that was under way shows next time."""
+        changed = [f"{c.part}.{c.name}" for c in list(self._later) if version_of(c.source) != c.version]
+        if self._failure is None and (changed or any(version_of(t) != version for t, version in list(self._watched))):
+            self._failure = CheckpointError(
+                f"Taking a snapshot: {', '.join(changed[:3]) or 'a tensor'}{' …' if len(changed) > 3 else ''} changed "
+                "before it was copied, and not in an optimizer's step. Call store.settle() before you change weights "
+                "in another way, or save with background=False."
+            )
+
+    def _release(self) -> None:
+        """Lets go of the live tensors: a model that is given up during a slow write gives its memory back."""
         self._later, self._watched, self._deferred = [], [], {}
 
     def _take_apart(self) -> None:
         """Flattens the deferred parts, and adds their live tensors to those to copy."""
-        versions = {tensor.data_ptr(): version for tensor, version in self._watched}
+        versions = {id(tensor): version for tensor, version in self._watched}
         states = {part: one.flatten() for part, one in self._deferred.items()}
         live = [
             (part, name, tensor)
@@ -181,7 +196,7 @@ class Snapshot:
             live, self._memory_for_later.targets(tensor for _, _, tensor in live), strict=True
         ):
             copied[part][name] = target
-            version = versions.get(source.data_ptr(), version_of(source))
+            version = versions.get(id(source), version_of(source))
             self._later.append(_Copy(part, name, source, target, version))
         for part, state in states.items():
             self._states[part] = replace(state, tensors={**state.tensors, **copied[part]})

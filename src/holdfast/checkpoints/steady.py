@@ -17,7 +17,10 @@ from torch.optim import Optimizer
 def steady_storages(parts: Mapping[str, Any]) -> set[int]:
     """Returns the data pointers of the tensors that only an optimizer among `parts` changes, and only in its step."""
     optimizers = optimizers_of(parts)
-    tensors: list[Tensor] = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    # A frozen one has no gradient: no step changes it, and something else may (MoCo hands all of both nets over).
+    tensors: list[Tensor] = [
+        p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"] if p.requires_grad
+    ]
     for optimizer in optimizers:
         tensors += [slot for slots in optimizer.state.values() for slot in slots.values() if isinstance(slot, Tensor)]
     return {t.data_ptr() for t in tensors if t.layout is torch.strided and not t.is_meta} - {0}
@@ -27,7 +30,8 @@ def optimizers_of(parts: Mapping[str, Any]) -> list[Optimizer]:
     """Returns the optimizers among the parts, and those that they keep inside (Lookahead steps another one)."""
     outer = [value for value in parts.values() if isinstance(value, Optimizer)]
     inner = [value for one in outer for value in vars(one).values() if isinstance(value, Optimizer)]
-    return outer + inner
+    # A wrapper that is no whole optimizer has no hooks: nobody would wait, and its tensors are copied at once.
+    return [one for one in outer + inner if hasattr(one, "_optimizer_step_pre_hooks")]
 
 
 def is_steady(tensor: Tensor, steady: set[int]) -> bool:

@@ -7,6 +7,7 @@ All of that happens on a thread of the store's own; the loop waits for what `sna
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -53,9 +54,10 @@ class CheckpointStore:
         store.save(step, parts)               # at the end of a step
 
     A save goes on in the background. The optimizers among the parts wait for it before they change a weight; call
-    `settle` before you change their weights or slots in another way. (A change that comes too early is noticed, and
-    that save fails; not so a change through `.data`, which torch does not count.) When a save fails, the checkpoints
-    before it are unharmed, and the error is raised at the next step of an optimizer, the next save, `wait` or `close`.
+    `settle` before you change their weights or slots in another way. (Of a change that comes too early torch's version
+    counters tell, and that save fails; not so of one through `.data`, or in a replayed CUDA graph.) When a save fails,
+    the checkpoints before it are unharmed, and the error is raised at the next step of an optimizer, the next save,
+    `wait` or `close`.
 
     Args:
         root: the directory, made at the first save; or a URL, such as `s3://bucket/run` (any that fsspec opens).
@@ -78,6 +80,7 @@ class CheckpointStore:
         self.keep = keep or Last(3)
         self.background = background
         self._storage: Storage = open_storage(root)
+        self._key = str(root) if is_url(root) else os.path.realpath(root)
         self._on_failure, self._say = on_failure, say
         self._listing = Listing(self._storage, say)
         self._lane = Background()
@@ -133,15 +136,21 @@ class CheckpointStore:
             self.wait()
             where = self._listing.where(step)
             if step in self._unsaved and self._arrived(step):
+                if metrics:
+                    self.annotate(step, metrics)
                 return self._place(step)
             self._listing.refuse_step(step)
             trees = state_of(parts)
             contents = Contents(step, finite(metrics or {}), plain_json(metadata or {}, where), time.time())
             if self.background:
-                snapshot = self._snapshot_of(parts, trees)
-                self._snapshot = snapshot
                 self._hold_steps(optimizers_of(parts))
-                self._lane.submit(lambda: self._publish(contents, snapshot.states))
+                try:
+                    self._snapshot = snapshot = self._snapshot_of(parts, trees)
+                    self._lane.submit(lambda: self._publish(contents, snapshot.states))
+                except BaseException:
+                    # Ctrl-C, say. A copy that was begun may still be written to: the next snapshot gets other memory.
+                    self._memory, self._snapshot = (SnapshotMemory(), SnapshotMemory()), None
+                    raise
             else:
                 states = {part: flatten(tree, part) for part, tree in trees.items()}
                 self._now(lambda: self._publish(contents, lambda: states))
@@ -261,8 +270,10 @@ class CheckpointStore:
 
     def _wait_here(self) -> None:
         """Waits for every save into this place: a notebook's cell that is run again makes a second store."""
+        if any(store._lane.is_mine() for store in list(_living)):
+            return  # two saves that wait for each other would wait for ever
         for store in list(_living):
-            if store._storage.where() == self._storage.where():
+            if store._key == self._key:
                 store._lane.wait()
 
     def _publish(self, contents: Contents, states: Callable[[], dict[str, FlatState]]) -> None:
@@ -281,7 +292,10 @@ class CheckpointStore:
                 f"Saving {where}: {error.strerror or error}. The checkpoints before it are unharmed."
             ) from error
         self._unsaved.discard(contents.step)
-        self._listing.prune(self.keep)
+        try:
+            self._listing.prune(self.keep)
+        except CheckpointError as error:  # the save is made all the same
+            self._say(f"{error} Old checkpoints stay for now.")
 
     def _annotate(self, step: int, metrics: dict[str, float]) -> None:
         name = self._listing.name(step)
@@ -306,7 +320,9 @@ class CheckpointStore:
 
     def _do(self, job: Job) -> None:
         """Does a job in its turn: behind what was handed over before."""
-        if self.background:
+        if self._lane.is_mine():
+            job()
+        elif self.background:
             self._lane.submit(job)
         else:
             self._now(job)

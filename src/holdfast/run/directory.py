@@ -115,7 +115,10 @@ class RunDirectory:
         try:
             replace_durably(self.path / name, text.encode())
         except OSError as error:
-            raise RunError(f"Writing {self.path / name}: {error.strerror or error}.") from error
+            raise RunError(
+                f"Writing {self.path / name}: {error.strerror or error}. Make room or mend the disk, and run the same "
+                "command again."
+            ) from error
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes or replaces a JSON file in one step."""

@@ -29,6 +29,7 @@ def finish(session: Session, stop: StopRequest) -> dict[str, Any] | None:
     file = open_best(store, directory.path / BEST_FILE, session.console.warn)
     best = int(file.metadata["step"])
     bench.state.model.load_state_dict(file.tensors)
+    _say_what_is_lost(session, best)
     names: tuple[SetName, ...] = ("val", "test")
     evaluations: dict[SetName, Evaluation] = {}
     for name in names:
@@ -107,3 +108,14 @@ def _evaluate(bench: Workbench, set_name: SetName, stop: StopRequest) -> Evaluat
         )
     finally:
         loader.close()
+
+
+def _say_what_is_lost(session: Session, best: int) -> None:
+    """Warns when an epoch was better than the best that is there: its save failed."""
+    rows = session.journal.history
+    better = max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"], -row["step"]), default=None)
+    if better is not None and better["step"] != best and better["step"] in session.saves.lost:
+        session.console.warn(
+            f"epoch {better['epoch']:.0f} was better ({better['val_accuracy']:.2%}), and its save failed: the model is "
+            f"that of step {best:,}"
+        )

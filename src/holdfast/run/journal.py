@@ -103,16 +103,19 @@ class Journal:
 
     def rewind(self, step: int) -> None:
         """Puts the files back to what they were at `step`."""
-        self._write_results()
+        with self._going_on("results.csv", "it is written again, whole, after the next epoch"):
+            self._write_results()
         if self._curves is not None:
-            self._curves.rewind(step)
+            with self._going_on("the TensorBoard curves", "points of the time before the stop may stand in them twice"):
+                self._curves.rewind(step)
 
     def close(self) -> None:
         """Closes the files."""
         if self._trace is not None:
             self._trace.close()
         if self._curves is not None:
-            self._curves.close()
+            with self._going_on("the TensorBoard curves", "their last points are missing"):
+                self._curves.close()
 
     def _draw(self, step: int, points: dict[str, float], *, flush: bool = False) -> None:
         assert self._curves is not None

@@ -6,6 +6,7 @@ owner lives, and the newcomer is refused. It stays as it is: the owner is gone, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -38,6 +39,7 @@ class Ownership:
         self._token = secrets.token_hex(8)
         self._beats = 0
         self._is_lost = False
+        self._looking = threading.Lock()  # a store that writes in place shows half of what our own thread writes
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -57,12 +59,8 @@ class Ownership:
 
     def check(self) -> None:
         """Raises RunError once another process has taken over. When the store does not answer, nothing is known."""
-        try:
-            found = _read(self._files)
-        except OSError:
-            found = None
-        if found is not None and found.get("token") != self._token:
-            self._is_lost = True
+        with contextlib.suppress(OSError), self._looking:
+            self._look()
         if self._is_lost:
             raise RunError(
                 f"Another process has taken over {self._files.root}: this one showed no sign of life for "
@@ -98,14 +96,20 @@ class Ownership:
     def _live(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
             try:
-                found = _read(self._files)
-                if found is not None and found.get("token") != self._token:
-                    self._is_lost = True
-                    return
-                self._beats += 1
-                self._files.replace(OWNER_FILE, self._words())
+                with self._looking:
+                    self._look()
+                    if self._is_lost:
+                        return
+                    self._beats += 1
+                    self._files.replace(OWNER_FILE, self._words())
             except OSError:
                 continue  # the saves say so
+
+    def _look(self) -> None:
+        """Notes it when the file is another's, or gone: who took over may have finished. A damaged one says nothing."""
+        found = _read(self._files)
+        if found is None or found.get("token", self._token) != self._token:
+            self._is_lost = True
 
     def _words(self) -> bytes:
         table = {"token": self._token, "place": this_place(), "process": os.getpid(), "beats": self._beats}

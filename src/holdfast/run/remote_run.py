@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -60,6 +61,8 @@ class RemoteRun(RunDirectory):
         self._files = RemoteFiles(url)
         self._owner = Ownership(url, say)
         self._record: dict[str, _Mirrored] = {}
+        self._sending = threading.Lock()  # a failed run's last push may meet that of the saves' thread
+        self._is_over = False
 
     def __enter__(self) -> RemoteRun:
         super().__enter__()
@@ -82,6 +85,8 @@ class RemoteRun(RunDirectory):
         try:
             self._push_last(value)
         finally:
+            with self._sending:
+                self._is_over = True
             with contextlib.suppress(OSError):
                 self._owner.release()
             super().__exit__(kind, value, trace)
@@ -113,32 +118,48 @@ class RemoteRun(RunDirectory):
         """Sends what has changed here since the last time, config.yaml last, and deletes there what was deleted here.
 
         Raises:
-            CheckpointError: some of it could not be sent, or another process has taken the run over.
+            CheckpointError: some of it could not be sent, the folder is gone, or another process has taken over.
         """
-        try:
-            self._owner.check()
-        except RunError as error:
-            raise CheckpointError(str(error)) from error
+        with self._sending:
+            if self._is_over:
+                return  # the run is another's to write now
+            try:
+                is_there = self.is_there()
+            except RunError as error:
+                raise CheckpointError(str(error)) from error
+            if not is_there:  # a cache that was cleared is no reason to delete what it was a copy of
+                raise CheckpointError(
+                    f"Sending files of the run to {self._url}: {self.path}, where they are worked on, is not there any "
+                    "more. What is at the URL was left as it is."
+                )
+            failures = self._send()
+            self._write_record()
+        if failures:
+            raise CheckpointError(f"Sending files of the run to {self._url}: {'; '.join(failures[:3])}.")
+
+    def _send(self) -> list[str]:
+        """Does what `mirror` says; returns what could not be done, and why."""
         failures: list[str] = []
         names = sorted(self._local_names(), key=lambda name: (name == _BEGUN, name))
         for name in names:
             before = _state_of(self.path / name)
             if before is None or (name in self._record and self._record[name].local == before):
                 continue
+            if name == _BEGUN and failures:
+                break  # it says that the rest is there
             try:
                 _, stamp = self._files.upload(name, _Contents(self.path / name))
                 self._record[name] = _Mirrored(stamp, before)
             except OSError as error:
                 failures.append(f"{name} ({error.strerror or error})")
-        for name in self._record.keys() - set(names):
+        # Never config.yaml: a run that has begun does not become one that has not.
+        for name in self._record.keys() - set(names) - {_BEGUN}:
             try:
                 self._files.remove(name)
                 del self._record[name]
             except OSError as error:
                 failures.append(f"{name} ({error.strerror or error})")
-        self._write_record()
-        if failures:
-            raise CheckpointError(f"Sending files of the run to {self._url}: {'; '.join(failures[:3])}.")
+        return failures
 
     def _push_last(self, value: BaseException | None) -> None:
         try:
@@ -184,7 +205,7 @@ class RemoteRun(RunDirectory):
                 name: _Mirrored(Stamp(version, int(size)), None if local is None else (int(local[0]), int(local[1])))
                 for name, (version, size, local) in table.items()
             }
-        except (AttributeError, TypeError, ValueError, IndexError):
+        except (AttributeError, TypeError, ValueError, LookupError, ArithmeticError):
             return {}  # of no run yet, or damaged: then everything is fetched again
 
     def _write_record(self) -> None:

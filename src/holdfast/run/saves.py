@@ -7,6 +7,7 @@ last save of a command must succeed.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from holdfast.checkpoints import BEST_CLASSIFIER, CheckpointStore
@@ -31,6 +32,7 @@ class Saves:
         store: the run's checkpoints.
         step: the newest step that was restored, or handed over and not refused since; -1 for none.
         durable_step: the newest step that is on the disk; -1 for none.
+        lost: steps whose save failed.
         save_seconds: the longest time from handing over to durable so far.
     """
 
@@ -46,9 +48,10 @@ class Saves:
         self._grace_seconds = parse_duration(config.grace, "grace")
         self._handed_over_at = time.monotonic()
         self._failures: list[CheckpointError] = []
-        self._is_for_good = False
+        self._consequence = "Training goes on, and the next save tries again."
         self._has_warned = False
-        self._measured: tuple[int, dict[str, float], bool] | None = None
+        self._measured: dict[int, dict[str, float]] = {}  # by step, until it stands beside its checkpoint
+        self.lost: set[int] = set()
 
     def is_due(self, *, at_epoch_end: bool = False) -> bool:
         """Whether `--save-every` asks for a save now."""
@@ -70,31 +73,41 @@ class Saves:
             self._note_failure(CheckpointError(f"Saving step {step:,}: {self._directory.path} is not there any more."))
             return
         began = time.monotonic()
-        self.step, self._handed_over_at = step, began
         metadata = {**self._bench.metadata(), "epoch": step // self._bench.steps_per_epoch}
-        self.store.save(step, parts, metadata=metadata)
+        self.step, self._handed_over_at = step, began
+        try:
+            self.store.save(step, parts, metadata=metadata)
+        except CheckpointError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise  # no fault of the disk: it would come again at every save
+            self._note_failure(error)
+            return
         self.store.then(lambda: self._note_durable(step, began))
+        self._hand_over_metrics()
 
     def save_for_good(self, parts: dict[str, Any]) -> None:
-        """Saves and waits until it is durable; a save that fails is tried once more.
+        """Saves and waits until state and metrics are durable; what fails is tried once more.
 
         Raises:
             RunError: it failed again; says what to do.
         """
-        self.store.wait()  # what failed before this is said as such
-        self._is_for_good = True
-        for attempt in range(2):
+        step = self._bench.state.step
+        if not step:
+            return  # nothing that the next start would not find again
+        self._consequence = "Trying once more."
+        self.store.wait()
+        for self._consequence in ("Trying once more.", ""):
             self._failures.clear()
             self.save(parts)
-            if attempt and self._measured is not None and self._measured[0] == self._bench.state.step:
-                self.annotate(self._measured[1], is_best=self._measured[2])  # it went with the save that failed
+            self._hand_over_metrics()
             self.store.wait()
-            if not self._failures or self.durable_step == self._bench.state.step:
+            if self.durable_step == step and step not in self._measured:
                 return
         reached = f"step {self.durable_step:,}" if self.durable_step >= 0 else "its beginning"
+        reason = self._failures[0] if self._failures else "Saving failed."
         raise RunError(
-            f"{self._failures[0]} The state of step {self._bench.state.step:,} is lost: make room or mend the disk, "
-            f"and run the same command again. It goes on from {reached}."
+            f"{reason} The state of step {step:,} is lost: make room or mend the disk, and run the same command again. "
+            f"It goes on from {reached}."
         )
 
     def save_before_stop(self, parts: dict[str, Any], seconds_left: float) -> None:
@@ -108,10 +121,8 @@ class Saves:
 
     def annotate(self, metrics: dict[str, float], *, is_best: bool) -> None:
         """Writes the metrics beside the checkpoint of this step and makes it `best.safetensors` if it is the best."""
-        step = self._bench.state.step
-        self._measured = (step, metrics, is_best)
-        if self.step == step:
-            self.store.annotate(step, metrics)
+        self._measured[self._bench.state.step] = metrics
+        self._hand_over_metrics()
         if is_best:
             path = self._directory.path / BEST_FILE
             self.store.then(lambda: keep_best(self.store, path, self._console.warn))
@@ -119,6 +130,11 @@ class Saves:
     def restored(self, step: int) -> None:
         """Notes that the run goes on from the checkpoint of `step`."""
         self.step = self.durable_step = step
+
+    def close(self) -> None:
+        """Waits for what is under way; what fails now is said, and is no reason to fail."""
+        self._consequence = "Run the same command again to make it good."
+        self.store.close()
 
     def warn_about_grace(self, step_seconds: float) -> None:
         """Says once when a stop takes longer than the system leaves for it."""
@@ -131,13 +147,29 @@ class Saves:
                 "may come too late for its save. Ask the system for more (SLURM: --signal=TERM@120)."
             )
 
+    def _hand_over_metrics(self) -> None:
+        """Hands over what was measured and is not known to be durable: a failure is made good by the next save."""
+        for step, metrics in list(self._measured.items()):
+            if step in (self.step, self.durable_step) or step < self.durable_step:
+                self.store.then(partial(self._annotate, step, metrics))
+
+    def _annotate(self, step: int, metrics: dict[str, float]) -> None:
+        if step in self.store.steps():
+            self.store.annotate(step, metrics)
+        elif step == self.step:
+            return  # its save failed, and may be made again
+        self._measured.pop(step, None)
+
     def _note_durable(self, step: int, began: float) -> None:
         if step in self.store.steps():
             self.durable_step = step
+            self.lost.discard(step)
             self.save_seconds = max(self.save_seconds, time.monotonic() - began)
 
     def _note_failure(self, error: CheckpointError) -> None:
+        if self.step > self.durable_step:
+            self.lost.add(self.step)
         self.step = self.durable_step
         self._failures.append(error)
-        if not self._is_for_good:
-            self._console.warn(f"{error} Training goes on, and the next save tries again.")
+        if self._consequence:
+            self._console.warn(f"{error} {self._consequence}")

@@ -67,7 +67,8 @@ class Session:
         self.journal.first_epoch = epoch
 
     def close(self) -> None:
-        """Ends the worker processes and closes the files."""
+        """Finishes the save that is under way, ends the worker processes and closes the files."""
+        self.saves.close()
         self.bench.loader.close()
         self._val_loader.close()
         self.journal.close()
@@ -147,6 +148,7 @@ class Session:
         is_best = all(
             (evaluation.accuracy, -evaluation.loss) > (row["val_accuracy"], -row["val_loss"])
             for row in self.journal.history
+            if row["step"] not in self.saves.lost
         )
         if is_best or step == self.bench.total_steps:
             self._save()

@@ -86,7 +86,7 @@ class StopRequest:
             self._signalled_at = time.monotonic()
             self.signal_number = number
             name = signal.Signals(number).name
-            again = " (Ctrl-C again to stop now, without saving)" if number == signal.SIGINT else ""
+            again = f" (Ctrl-C {'again ' if number == signal.SIGINT else ''}to stop now, without saving)"
             self._say(f"{name}: finishing this step, then saving{again}")
 
 

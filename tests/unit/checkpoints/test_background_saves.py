@@ -747,3 +747,68 @@ def test_a_process_that_ends_with_a_save_that_fails_says_so(tmp_path: Path) -> N
         f"holdfast: Saving {tmp_path / 'step-00000001'}: File too large. The checkpoints before it are unharmed.\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_save_that_is_interrupted_leaves_no_copy_that_writes_into_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After Ctrl-C in the middle of `save`, the next save has other memory, and holds its own step and no other."""
+    training = _Training()
+    store = CheckpointStore(tmp_path, Last(None))
+    store.save(1, training.parts)
+    store.wait()
+    before = store._memory
+
+    def interrupt(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._lane, "submit", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.save(2, training.parts)
+    expected = _bits(training.parts)
+    store.save(3, training.parts)
+    store.wait()
+    assert store.steps() == [1, 3]
+    assert _saved_bits(store, 3) == expected
+    assert not any(now is then for now, then in zip(store._memory, before, strict=True))
+
+
+def test_tying_by_data_is_no_change(tmp_path: Path) -> None:
+    """Two parameters made to share memory through `.data` count their changes apart; saves of them work."""
+    model = nn.ModuleDict({"encoder": nn.Linear(3, 3), "decoder": nn.Linear(3, 3)})
+    model["decoder"].weight.data = model["encoder"].weight.data
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with CheckpointStore(tmp_path, Last(None)) as store:
+        for step in (1, 2, 3):
+            model["encoder"].weight.grad = torch.ones(3, 3)
+            optimizer.step()
+            store.save(step, {"model": model, "optimizer": optimizer})
+    assert store.steps() == [1, 2, 3]
+
+
+def test_an_optimizer_without_hooks_is_copied_at_once(tmp_path: Path) -> None:
+    """A wrapper that never called `Optimizer.__init__` cannot be made to wait; what it owns is saved as it is."""
+
+    class Bare(torch.optim.Optimizer):
+        def __init__(self, parameters: Any) -> None:
+            self.param_groups = [{"params": list(parameters), "lr": 0.1}]
+            self.state: Any = {}
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"lr": 0.1}
+
+    model = nn.Linear(2, 2)
+    expected = model.weight.detach().clone()
+    with CheckpointStore(tmp_path) as store:
+        store.save(1, {"model": model, "optimizer": Bare(model.parameters())})
+        model.weight.data.add_(1)
+    assert torch.equal(store.open(1).tensors("model")["weight"], expected)
+
+
+@pytest.mark.parametrize("typed", ["runs/a", "./runs/../runs/a"])
+def test_one_folder_by_two_names_is_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    """A second store waits for the first one's save, however either was told where."""
+    monkeypatch.chdir(tmp_path)
+    CheckpointStore(tmp_path / "runs" / "a").save(1, {"tree": {"w": torch.ones(1000)}})
+    assert CheckpointStore(typed).steps() == [1]

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from holdfast.checkpoints import direct_file
+from holdfast.checkpoints import CheckpointStore, Last, direct_file, files
 from holdfast.checkpoints.direct_file import DirectFile, open_direct
 
 PIECE = 8192
@@ -207,3 +208,64 @@ def test_one_buffer_is_filled_while_the_disk_takes_the_other(tmp_path: Path, mon
         filling.join(60)
         file.finish()
     assert (tmp_path / "a").read_bytes() == _bytes(3 * PIECE)
+
+
+# --- several files at the same time ---------------------------------------------------------------------------------
+
+
+def test_buffers_are_used_again_and_never_by_two_files_at_once(tmp_path: Path) -> None:
+    """A second file that is open meanwhile gets memory of its own; what is given back serves the next one."""
+    direct_file._spare.clear()
+    data, other = _bytes(2 * PIECE + 5), bytes(reversed(_bytes(2 * PIECE + 5)))
+    with open_direct(tmp_path / "a") as first:
+        memory = first._buffers
+        first.write(memoryview(data[: PIECE + 9]))
+        with open_direct(tmp_path / "b") as second:
+            assert not {id(buffer) for buffer in second._buffers} & {id(buffer) for buffer in memory}
+            second.write(memoryview(other[: PIECE + 9]))
+            first.write(memoryview(data[PIECE + 9 :]))
+            second.write(memoryview(other[PIECE + 9 :]))
+            first.finish()
+            second.finish()
+    assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == (data, other)
+    assert len(direct_file._spare) == 1
+    with open_direct(tmp_path / "c") as third:
+        assert third._buffers is memory  # the one that was given back last
+        assert len(direct_file._spare) == 0
+
+
+def test_buffers_of_another_size_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's buffers have the size that it counts with."""
+    _write(tmp_path / "a", _bytes(PIECE))
+    monkeypatch.setattr(direct_file, "BUFFER_BYTES", 2 * PIECE)
+    _write(tmp_path / "b", _bytes(5 * PIECE))
+    assert (tmp_path / "b").read_bytes() == _bytes(5 * PIECE)
+
+
+def test_two_stores_that_save_large_files_at_the_same_time_write_right_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each passes its bytes through buffers of its own: both are in the midst of a file when the other writes."""
+    monkeypatch.setattr(files, "BUFFER_BYTES", PIECE)  # what is larger goes the direct way
+    stores = [CheckpointStore(tmp_path / name, Last(None)) for name in ("a", "b")]
+    states = [{"model": {"w": torch.full((100_000 + 7 * i,), float(i + 1)), "n": torch.arange(999)}} for i in (0, 1)]
+    meet = threading.Barrier(2)
+    real = direct_file.DirectFile.finish
+
+    def finish(file: DirectFile) -> None:
+        meet.wait(60)  # neither is done before the other has filled its last buffer
+        real(file)
+
+    monkeypatch.setattr(direct_file.DirectFile, "finish", finish)
+    for step in (1, 2, 3):
+        for store, state in zip(stores, states, strict=True):
+            state["model"]["w"].add_(10)
+            store.save(step, state)
+    for number, store in enumerate(stores):
+        store.close()
+        assert store.steps() == [1, 2, 3]
+        for step in (1, 2, 3):
+            checkpoint = store.open(step)
+            checkpoint.verify()
+            expected = torch.full((100_000 + 7 * number,), float(number + 1 + 10 * step))
+            assert torch.equal(checkpoint.tensors("model")["w"], expected), (number, step)

@@ -241,7 +241,10 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch:
     for ask in (store.steps, store.latest_valid, store.prune, lambda: store.save(1, {})):
         with pytest.raises(CheckpointError) as caught:
             ask()
-        assert str(caught.value) == f"Reading {tmp_path}: Input/output error."
+        assert str(caught.value) == (
+            f"Reading the checkpoints in {tmp_path}: Input/output error. "
+            "See that the disk is there and that you may read it."
+        )
 
 
 # --- who saves here -------------------------------------------------------------------------------------------------

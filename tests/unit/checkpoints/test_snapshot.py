@@ -4,11 +4,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from holdfast.checkpoints import CheckpointStore, Last
 from holdfast.checkpoints import snapshot as module
 from holdfast.checkpoints.flatten import FlatState, flatten
 from holdfast.checkpoints.snapshot import Snapshot, SnapshotMemory
@@ -285,3 +287,26 @@ def test_a_forked_process_does_not_write_into_its_parents_snapshot() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert target.unique().tolist() == [1]
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_copies_stand_between_this_step_and_the_next(tmp_path: Path) -> None:
+    """Training goes on at once; what is saved is the state of the step, buffers included, in page-locked memory."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    net = nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.Linear(512, 512)).cuda()
+    optimizer = torch.optim.AdamW(net.parameters(), 0.1)
+    inputs = torch.randn(64, 512, device="cuda")
+    expected = []
+    with CheckpointStore(tmp_path, Last(None)) as store:
+        for step in range(1, 6):
+            optimizer.zero_grad()
+            net(inputs).square().mean().backward()
+            optimizer.step()
+            expected.append({name: tensor.cpu().clone() for name, tensor in net.state_dict().items()})
+            store.save(step, {"model": net, "optimizer": optimizer})
+            net(inputs)  # the buffers change at once
+        assert store._memory[1]._memory.is_pinned()
+    for step, tensors in enumerate(expected, 1):
+        saved = store.open(step).tensors("model")
+        assert all(torch.equal(saved[name], tensor) for name, tensor in tensors.items())

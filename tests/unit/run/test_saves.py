@@ -214,3 +214,68 @@ def test_a_folder_that_is_gone_is_no_place_to_save_and_another_in_its_place_ends
         (tmp_path / "run" / ".holdfast-lock").touch()
         with pytest.raises(RunError, match="was replaced while the run went on"):
             saves.save(PARTS)
+
+
+@pytest.mark.row("S8", "S10")
+def test_metrics_of_a_last_save_that_failed_once_stand_beside_the_one_that_worked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the first or the second try of the last save works, the best is chosen by all that was measured."""
+    with RunDirectory(tmp_path / "run") as directory:
+        saves, _, state = _saves(directory)
+        state.step = 10
+        _break(monkeypatch, [True])
+        saves.save(PARTS)
+        saves.annotate({"accuracy": 0.5, "loss": 1.0}, is_best=True)
+        saves.save_for_good(PARTS)
+        assert saves.store.open(10).metrics == {"accuracy": 0.5, "loss": 1.0}
+        assert saves.lost == set()
+
+
+@pytest.mark.row("S8", "S10")
+def test_metrics_that_could_not_be_written_are_written_with_the_next_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk at the wrong moment does not cost the best its metrics."""
+    with RunDirectory(tmp_path / "run") as directory:
+        saves, console, state = _saves(directory)
+        state.step = 10
+        saves.save(PARTS)
+        saves.store.wait()
+        failing = [True]
+        real = files.replace_durably
+
+        def replace(path: Path, data: bytes) -> None:
+            if failing and failing.pop():
+                raise OSError(28, "No space left on device")
+            real(path, data)
+
+        monkeypatch.setattr(files, "replace_durably", replace)
+        saves.annotate({"accuracy": 0.75}, is_best=False)
+        saves.store.wait()
+        assert len(console.lines) == 1 and "evaluation.json" in console.lines[0]
+        state.step = 20
+        saves.save(PARTS)
+        saves.store.wait()
+        assert saves.store.open(10).metrics == {"accuracy": 0.75}
+
+
+@pytest.mark.row("S10")
+def test_a_disk_that_cannot_be_listed_is_a_failed_save_and_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the disk before anything is written is said like one while it is written."""
+    with RunDirectory(tmp_path / "run") as directory:
+        saves, console, state = _saves(directory)
+        state.step = 10
+
+        def fail(folder: Path) -> list[str]:
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("holdfast.checkpoints.storage.os.listdir", fail)
+            saves.save(PARTS)
+        assert "Input/output error" in console.lines[0] and "Training goes on" in console.lines[0]
+        saves.save(PARTS)
+        saves.store.wait()
+        assert saves.store.steps() == [10]
