@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a minute and a half of processes that import everybody
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -48,6 +48,7 @@ def test_a_run_is_bit_exact_through_a_kill_and_equals_its_own_checkpoint(
     assert _contents(tmp_path / "run") == before
 
 
+@pytest.mark.slow
 def test_a_net_whose_graph_changes_is_bit_exact_from_its_first_weights_on(holdfast: Callable[..., Any]) -> None:
     """The dynamic net from step 0, trained on one thread: the replays agree; a difference to the run has a cause."""
     threads = torch.get_num_threads()  # what a new process has too
@@ -82,6 +83,7 @@ def test_a_transform_that_no_seed_reaches_is_found_out(holdfast: Callable[..., A
     assert "the same samples gave other inputs" in proof["cause"]["text"]
 
 
+@pytest.mark.slow
 def test_a_model_with_a_hidden_counter_is_found_out(holdfast: Callable[..., Any], tmp_path: Path) -> None:
     """A plain attribute that the forward pass uses is lost by the kill: the step after it differs, and it is named."""
     (tmp_path / "counting.py").write_text(

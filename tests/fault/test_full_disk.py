@@ -138,7 +138,7 @@ def test_training_survives_a_folder_that_vanishes_and_comes_back(tmp_path: Path,
 
 
 @pytest.mark.row("S10")
-@pytest.mark.parametrize("number", [errno.EIO, errno.EDQUOT])
+@pytest.mark.parametrize("number", [errno.EIO, pytest.param(errno.EDQUOT, marks=pytest.mark.slow)])
 def test_training_survives_an_error_of_the_disk(
     tmp_path: Path, holdfast: Any, monkeypatch: pytest.MonkeyPatch, undisturbed: bytes, number: int
 ) -> None:

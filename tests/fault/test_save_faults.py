@@ -164,12 +164,6 @@ every_failure = pytest.mark.parametrize(("layer", "error", "for_good", "size", "
 
 
 @pytest.fixture(autouse=True)
-def _long_form_only_when_asked(request: pytest.FixtureRequest, long_form: bool) -> None:
-    if request.node.get_closest_marker("slow") and not long_form:
-        pytest.skip("long form: --long")
-
-
-@pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch, long_form: bool) -> None:
     _script.write_in_small_pieces(monkeypatch.setattr)
     if not long_form:  # nobody pulls the plug here: that a file is synced matters, syncing it only takes time
