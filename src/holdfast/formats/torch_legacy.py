@@ -1,7 +1,7 @@
 """What `torch.save` wrote from 0.1.10 to 1.5, and writes when asked: pickles in a row, then the storages' bytes.
 
 The pickles: a magic number, the protocol, facts about the machine, the object, the keys of the storages. Then for each
-key the number of its values (8 bytes) and the values. Nothing in it is protected by a checksum.
+key the number of its values (8 bytes) and the values, little-endian whatever the machine was. Nothing in it is protected by a checksum.
 """
 
 from __future__ import annotations
@@ -38,15 +38,14 @@ def read_torch_legacy(file: Bytes, limits: Limits = LIMITS) -> TorchFile:
             f"Reading {file.where}: its first three pickles are not torch's magic number, protocol {_PROTOCOL} and the "
             "machine it was written on; expected a file of torch.save before 1.6. Is it the right file?"
         )
-    byte_order = "little" if header[2].get("little_endian", True) else "big"
-    storages = _Storages(file.where, byte_order)
+    storages = _Storages(file.where)
     tree, at = read_pickle(data, file.where, start=at, persistent=storages.refer, limits=limits)
     keys, at = read_pickle(data, file.where, start=at, limits=limits)
-    _place(file, storages, keys, at, byte_order)
-    return TorchFile("torch legacy", tree, {"byte_order": byte_order})
+    _place(file, storages, keys, at)
+    return TorchFile("torch legacy", tree, {"byte_order": "little"})
 
 
-def _place(file: Bytes, storages: _Storages, keys: Any, at: int, byte_order: str) -> None:
+def _place(file: Bytes, storages: _Storages, keys: Any, at: int) -> None:
     """Finds where the bytes of each storage lie, from `at` on."""
     named = [str(key) if type(key) is int else key for key in keys] if isinstance(keys, list) else []
     if not isinstance(keys, list) or not all(type(key) is str for key in named) or set(named) != set(storages.known):
@@ -55,7 +54,7 @@ def _place(file: Bytes, storages: _Storages, keys: Any, at: int, byte_order: str
         )
     for key in named:
         storage = storages.known[key]
-        count = int.from_bytes(file.read(at, 8), "little" if byte_order == "little" else "big")
+        count = int.from_bytes(file.read(at, 8), "little")
         at += 8
         if count * storages.item_bytes[key] != storage.num_bytes or at + storage.num_bytes > file.num_bytes:
             raise CheckpointCorrupt(
@@ -74,8 +73,8 @@ def _fetch(file: Bytes, start: int, num_bytes: int) -> Callable[[], Buffer]:
 class _Storages:
     """The storages that one file's pickle refers to; where they lie shows only behind it."""
 
-    def __init__(self, where: str, byte_order: str) -> None:
-        self.where, self.byte_order = where, byte_order
+    def __init__(self, where: str) -> None:
+        self.where = where
         self.known: dict[str, StoredBytes] = {}
         self.item_bytes: dict[str, int] = {}
 
@@ -89,7 +88,7 @@ class _Storages:
         num_bytes = num_values * ITEM_BYTES[kind]
         data = self.known.get(key)
         if data is None:
-            data = StoredBytes(self.where, key, num_bytes, location, swapped(self.byte_order, kind))
+            data = StoredBytes(self.where, key, num_bytes, location, swapped("little", kind))
             self.known[key], self.item_bytes[key] = data, ITEM_BYTES[kind]
         elif data.num_bytes != num_bytes:
             raise Damage(f"storage {key[:100]!r} of {num_bytes:,} bytes here and {data.num_bytes:,} before")

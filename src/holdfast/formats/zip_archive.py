@@ -70,6 +70,17 @@ class ZipArchive:
             )
         return bytes(self.buffer(name).view())
 
+    def head(self, name: str, count: int) -> bytes:
+        """Returns the first bytes of one entry, `count` at most, not proven. Raises as `buffer` does."""
+        entry, start = self._entry(name), self._data_starts[name]
+        if entry.method == STORED:
+            return self.file.read(start, min(count, entry.num_bytes))
+        packed = self.file.read(start, min(2 * count, entry.packed_bytes))
+        try:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, count)
+        except zlib.error as error:
+            raise self._corrupt(f"an entry {name!r} that cannot be decompressed ({error})") from error
+
     def buffer(self, name: str) -> Buffer:
         """Returns the bytes of one entry as memory of one's own, mapped where it can be, proven by their checksum.
 
