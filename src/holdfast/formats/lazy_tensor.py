@@ -138,6 +138,8 @@ class LazyTensor(Record):
         self.storage, self.dtype, self.offset = storage, dtype, offset
         self.shape, self.strides = tuple(shape), tuple(strides)
         self.requires_grad, self.is_parameter, self.flags = requires_grad, False, flags
+        if self.num_bytes >= 1 << 62:
+            raise Damage(f"a tensor of {self.num_values:,} values")
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
         there = storage.num_values * ITEM_BYTES[storage.dtype] // ITEM_BYTES[dtype]
         if self.num_values and last >= there:

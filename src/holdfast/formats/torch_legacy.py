@@ -1,7 +1,8 @@
 """What `torch.save` wrote from 0.1.10 to 1.5, and writes when asked: pickles in a row, then the storages' bytes.
 
 The pickles: a magic number, the protocol, facts about the machine, the object, the keys of the storages. Then for each
-key the number of its values (8 bytes) and the values, little-endian whatever the machine was. Nothing in it is protected by a checksum.
+key the number of its values (8 bytes) and the values, little-endian whatever the machine was. Nothing in it is
+protected by a checksum.
 """
 
 from __future__ import annotations
