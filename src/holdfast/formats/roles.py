@@ -122,9 +122,9 @@ class _Search:
         return True
 
     def _walk_dict(self, node: State, path: Path) -> Any:
-        tensors = {k: v for k, v in node.items() if is_tensor(v) and type(k) is str}
-        if len(tensors) * 2 > len(node) and any("." in name for name in tensors):
-            self.weights[path] = tensors  # weights with a few counters among them
+        tensors = {k: v for k, v in node.items() if is_tensor(v) and type(k) is str and ("." in k or _has_axes(v))}
+        if any("." in name and _has_axes(tensor) for name, tensor in tensors.items()):
+            self.weights[path] = tensors  # weights with counters among them
             node = {k: v for k, v in node.items() if k not in tensors}
         rest = {k: self.walk(v, (*path, k if type(k) is str else repr(k)[:40])) for k, v in node.items()}
         rest = {k if type(k) in (str, int) else repr(k)[:40]: v for k, v in rest.items() if v is not _NOTHING}
@@ -162,7 +162,12 @@ def is_state_dict(value: State) -> bool:
         return False
     if not all(k.endswith("_extra_state") for k in others):
         return False
-    return any("." in k or not isinstance(v, LazyTensor) or v.shape for k, v in tensors)
+    return any("." in k or _has_axes(v) for k, v in tensors)
+
+
+def _has_axes(tensor: Any) -> bool:
+    """Returns whether a tensor is more than a single figure."""
+    return not isinstance(tensor, LazyTensor) or bool(tensor.shape)
 
 
 def _is_random_state(value: State, path: Path) -> bool:
