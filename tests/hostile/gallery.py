@@ -158,6 +158,13 @@ def system_call_in_a_plain_pickle(folder: Path, command: str) -> Path:
     return folder / "hostile.pkl"
 
 
+@specimen("its first three pickles are not torch's magic number")
+def system_call_in_a_file_within_a_pickle(folder: Path, command: str) -> Path:
+    inner = Call(named("torch.storage", "_load_from_bytes"), pickled(Call(os.system, command)) * 3)
+    (folder / "hostile.pkl").write_bytes(b"\x80\x03" + pickled({"extra": inner}, 3)[2:])
+    return folder / "hostile.pkl"
+
+
 @specimen()
 def system_call_in_a_gzip(folder: Path, command: str) -> Path:
     inner = zip_of(folder, pickled(with_tensor(Call(os.system, command))))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from holdfast.errors import CheckpointError
+from holdfast.errors import CheckpointCorrupt, CheckpointError
 from holdfast.formats.byte_file import Buffer
 from holdfast.formats.inert import Damage, Record
 
@@ -178,10 +178,13 @@ class LazyTensor(Record):
         storage, first = self.storage.data.to_torch(), self.storage.start
         if first:
             storage = storage[first : first + self.storage.num_values * ITEM_BYTES[self.storage.dtype]]
-        tensor = torch.empty(0, dtype=dtype).set_(storage, self.offset, self.shape, self.strides)
-        if "conj" in self.flags:
-            tensor = tensor.conj()
-        return torch._neg_view(tensor) if "neg" in self.flags else tensor
+        try:
+            tensor = torch.empty(0, dtype=dtype).set_(storage, self.offset, self.shape, self.strides)
+            tensor = tensor.conj() if "conj" in self.flags else tensor
+            return torch._neg_view(tensor) if "neg" in self.flags else tensor
+        except RuntimeError as error:
+            where = self.storage.data.where
+            raise CheckpointCorrupt(f"Reading {where}: torch makes no tensor of {self!r} ({error}).") from error
 
     def __repr__(self) -> str:
         return f"<{self.dtype} {list(self.shape)}>"

@@ -18,7 +18,7 @@ from holdfast.formats.safetensors_file import row_major
 from holdfast.formats.zip_archive import ZipArchive
 
 _MAGIC = b"\x93NUMPY"
-_HEADER = re.compile(
+_HEADER = (  # compiled at first use: most files are no arrays
     rb"\{\s*'descr':\s*'([<>|=]?)([?a-zA-Z])(\d{0,3})',\s*'fortran_order':\s*(True|False),"
     rb"\s*'shape':\s*\(([\d, ]*)\),?\s*\}\s*"
 )
@@ -72,7 +72,7 @@ def _describe(
         raise CheckpointError(
             f"Reading {where}: it holds Python objects or structures; expected numbers. Save numbers alone."
         )
-    found = _HEADER.fullmatch(header)
+    found = re.fullmatch(_HEADER, header)
     if found is None:
         raise CheckpointCorrupt(f"Reading {where}: its header is {header[:200]!r}. It is damaged; take another copy.")
     order, letter, size, column_major, extents = found.groups()

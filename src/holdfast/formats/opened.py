@@ -173,11 +173,20 @@ def _no_weights(where: str, found: Sniffed) -> CheckpointError:
     )
 
 
+def _read_plain_pickle(file: Bytes, limits: Limits) -> Any:
+    """Returns what `pickle.dump` wrote; torch puts each storage into it as a whole old file of its own."""
+
+    def nested(data: bytes) -> Any:
+        return read_torch_legacy(MemoryFile(file.where, data), limits).tree
+
+    return read_pickle(file.whole(), file.where, nested=nested, limits=limits).value
+
+
 _READERS: dict[str, Callable[[Bytes, Limits], Any]] = {
     "torch zip": lambda file, limits: read_torch_zip(file, limits).tree,
     "torch legacy": lambda file, limits: read_torch_legacy(file, limits).tree,
     "torch tar": lambda file, limits: read_torch_tar(file, limits).tree,
-    "pickle": lambda file, limits: read_pickle(file.whole(), file.where, limits=limits).value,
+    "pickle": _read_plain_pickle,
     "npz": read_npz,
     "npy": lambda file, _: {"array": read_npy(file)},
 }

@@ -21,8 +21,10 @@ from holdfast.formats.limits import LIMITS, Limits
 from holdfast.formats.pickle_literals import LITERALS, TEXTS, PickleStream, text, text_number
 
 Persistent = Callable[[Any], Any]
+Nested = Callable[[bytes], Any]
 
 _HIGHEST_PROTOCOL = 5
+_NESTED = "torch.storage._load_from_bytes"
 # Bytes that a container takes, empty or for each of its values.
 _LIST, _DICT, _SET, _RECORD, _MEMO, _TEXT = 64, 72, 220, 260, 64, 56
 
@@ -40,6 +42,7 @@ def read_pickle(
     *,
     start: int = 0,
     persistent: Persistent | None = None,
+    nested: Nested | None = None,
     limits: Limits = LIMITS,
 ) -> Unpickled:
     """Reads one pickle as a tree of plain values and inert records.
@@ -49,13 +52,16 @@ def read_pickle(
         where: what messages call it.
         start: where it begins in `data`.
         persistent: makes a value of what the pickle only refers to; raises Damage when it cannot.
+        nested: reads a whole file of torch within the pickle, as plain pickles hold each storage; None keeps a record.
         limits: what reading may cost.
 
     Raises:
         CheckpointCorrupt: the bytes are no pickle, naming the offset and the opcode at which that shows.
         CheckpointError: it asks for more than the limits allow.
     """
-    return _Machine(PickleStream(data, start), where, persistent, limits).run()
+    machine = _Machine(PickleStream(data, start), where, persistent, limits)
+    machine.nested = nested
+    return machine.run()
 
 
 class _Machine:
@@ -64,6 +70,8 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.nested: Nested | None = None
+        self.inner: dict[int, tuple[bytes, Any]] = {}  # by identity: read once, however often it is referred to
         self.spent = 0
         self.check_key = KeyCheck(limits.hard_keys)
 
@@ -138,6 +146,10 @@ class _Machine:
             raise Damage("arguments that are no tuple")
         if type(function) is not Global:
             return InertObject("", "call", (function, args), kwargs)
+        if self.nested and function.full_name == _NESTED and len(args) == 1 and type(args[0]) is bytes:
+            if id(args[0]) not in self.inner:
+                self.inner[id(args[0])] = args[0], self.nested(args[0])
+            return self.inner[id(args[0])][1]
         construct = CONSTRUCTORS.get((function.module, function.name))
         made = construct(args, Charge(self.charge, self.check_key)) if construct and not kwargs else NotImplemented
         return InertObject(function.module, function.name, args, kwargs) if made is NotImplemented else made

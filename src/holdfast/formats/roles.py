@@ -33,7 +33,7 @@ _MODEL_WORDS = {
     "model_state",
 }
 _EMA_WORDS = {"ema", "averaged", "average", "swa", "shadow", "polyak"}
-_ENDINGS = re.compile(r"[_.]?(state_?dict|weights|params|state|dict)$")
+_ENDINGS = r"[_.]?(state_?dict|weights|params|state|dict)$"
 # Prefixes of a Lightning module's names that stand for models of their own.
 _PARTS = {
     "generator", "discriminator", "gen", "disc", "g", "d", "netg", "netd", "net_g", "net_d", "encoder", "decoder",
@@ -179,7 +179,7 @@ def _is_random_state(value: State, path: Path) -> bool:
 def _role(path: Path) -> str:
     """Returns what a part at a path of the tree is for."""
     for word in reversed(path):
-        bare = _ENDINGS.sub("", word.lower())
+        bare = re.sub(_ENDINGS, "", word.lower())
         words = set(re.split(r"[_.\-]", word.lower()))
         if words & _EMA_WORDS:
             return "ema"
@@ -187,7 +187,7 @@ def _role(path: Path) -> str:
             continue
         if bare.isdigit():
             continue
-        return _ENDINGS.sub("", word) or word
+        return re.sub(_ENDINGS, "", word) or word
     return "model"
 
 

@@ -111,7 +111,7 @@ class _Members:
             if at + num_bytes > stop:
                 raise Damage(f"a storage of {num_bytes:,} bytes where {stop - at:,} are left")
             data = StoredBytes(self.file.where, str(key), num_bytes, str(location)[:100])
-            data.fetch = self._fetch(at, num_bytes)
+            data.fetch = _fetch(self.file, at, num_bytes)
             self.storages[_count(key)] = Storage(data, dtype, num_values)
             at += num_bytes
         views, at = self._pickle(at)
@@ -157,8 +157,9 @@ class _Members:
     def _pickle(self, at: int) -> tuple[Any, int]:
         return read_pickle(self.data, self.file.where, start=at, limits=self.limits)
 
-    def _fetch(self, start: int, num_bytes: int) -> Callable[[], Buffer]:
-        return lambda: self.file.buffer(start, num_bytes)
+
+def _fetch(file: Bytes, start: int, num_bytes: int) -> Callable[[], Buffer]:
+    return lambda: file.buffer(start, num_bytes)
 
 
 def _count(value: Any) -> int:

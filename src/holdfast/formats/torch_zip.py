@@ -78,14 +78,15 @@ class _Storages:
             if there != num_bytes:
                 raise Damage(f"storage {key[:100]!r} of {num_bytes:,} bytes, whose entry has {there:,}")
             data = StoredBytes(self.archive.file.where, key, num_bytes, location, swapped(self.byte_order, kind))
-            data.fetch = self._fetch(f"{self.folder}data/{key}")
+            data.fetch = _fetch(self.archive, f"{self.folder}data/{key}")
             self.known[key] = data
         elif data.num_bytes != num_bytes:
             raise Damage(f"storage {key[:100]!r} of {num_bytes:,} bytes here and {data.num_bytes:,} before")
         return Storage(data, kind, num_values)
 
-    def _fetch(self, name: str) -> Callable[[], Buffer]:
-        return lambda: self.archive.buffer(name)
+
+def _fetch(archive: ZipArchive, name: str) -> Callable[[], Buffer]:
+    return lambda: archive.buffer(name)
 
 
 def storage_reference(reference: Any, length: int) -> tuple[str, str, str, int]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+import types
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -156,3 +158,25 @@ def test_a_whole_optimizer_is_one(opened: Any) -> None:
 def test_the_answer_can_be_read(opened: Any) -> None:
     """repr says what it is and what it holds."""
     assert repr(opened(weights())).endswith("c.pt', torch zip, model (2 tensors))")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "maker"), [("fastai.learner", "Learner", "fastai export"), ("skorch.net", "NeuralNet", "skorch")]
+)
+def test_models_within_pickled_learners_are_found(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, module: str, name: str, maker: str
+) -> None:
+    """An exported learner is an object of a class that is not there; its model and settings are read."""
+    home = types.ModuleType(module)
+    kind = type(name, (), {"__module__": module})
+    setattr(home, name, kind)
+    monkeypatch.setitem(sys.modules, module, home)
+    monkeypatch.setitem(sys.modules, module.split(".")[0], types.ModuleType(module.split(".")[0]))
+    learner = kind()
+    learner.model, learner.lr, learner.opt = NET, 0.1, SGD
+    found = opened(learner)
+    assert found.made_by == maker
+    assert list(found.roles) == ["model"]
+    assert {n: t.tolist() for n, t in found.weights().items()} == {n: t.tolist() for n, t in NET.state_dict().items()}
+    assert found.optimizer["param_groups"] == SGD["param_groups"]
+    assert found.metadata == {"class": f"{module}.{name}"}

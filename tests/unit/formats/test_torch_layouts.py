@@ -163,11 +163,26 @@ def test_a_file_that_was_cut_is_refused(layout: str, kept: float, write_tar: Wri
         open_checkpoint(path)
 
 
-def test_a_state_dict_that_was_pickled_without_torch_save_is_no_tensor(tmp_path: Path) -> None:
-    """pickle.dump writes torch's storages as nested files; the record of that is kept, and the message says so."""
+@pytest.mark.parametrize("protocol", range(6))
+def test_what_was_pickled_without_torch_save_is_read_too(net: nn.Module, protocol: int, tmp_path: Path) -> None:
+    """pickle.dump of a module and of weights, tied ones among them."""
+    tied = torch.randn(3)
+    (tmp_path / "p.pkl").write_bytes(
+        pickle.dumps({"epoch": 2, "net": net, "ema": {"a.x": tied, "a.y": tied}}, protocol)
+    )
+    opened = open_checkpoint(tmp_path / "p.pkl")
+    assert (opened.kind, opened.metadata, list(opened.roles)) == ("pickle", {"epoch": 2}, ["model", "ema"])
+    assert all(same(opened.roles["model"][name], tensor) for name, tensor in net.state_dict().items())
+    ema = opened.weights("ema")
+    assert torch.equal(ema["a.x"], tied)
+    assert ema["a.x"].data_ptr() == ema["a.y"].data_ptr()
+
+
+def test_a_pickle_without_weights_says_so(tmp_path: Path) -> None:
+    """Its values can be read, weights are refused."""
     (tmp_path / "p.pkl").write_bytes(pickle.dumps({"epoch": 2, "names": ["a"]}))
     opened = open_checkpoint(tmp_path / "p.pkl")
-    assert (opened.kind, opened.metadata) == ("pickle", {"epoch": 2, "names": ["a"]})
+    assert opened.metadata == {"epoch": 2, "names": ["a"]}
     with pytest.raises(CheckpointError, match=r"p.pkl: it is a pickle without weights"):
         opened.weights()
 
