@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 import weakref
 import zlib
 from typing import NamedTuple
@@ -40,11 +41,16 @@ class ByteFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.where = os.fspath(path)
         try:
-            self._descriptor = os.open(self.where, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except OSError as error:
-            raise CheckpointError(f"Opening {self.where}: {error.strerror or error}. Check the path.") from error
+            # Without O_NONBLOCK, opening a pipe waits for whoever writes into it.
+            self._descriptor = os.open(self.where, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CheckpointError(f"Opening {self.where}: {reason}. Check the path.") from error
         self._close = weakref.finalize(self, os.close, self._descriptor)
-        self.num_bytes = os.fstat(self._descriptor).st_size
+        facts = os.fstat(self._descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise CheckpointError(f"Opening {self.where}: it is no file (a pipe, a device, a folder); expected a file.")
+        self.num_bytes = facts.st_size
 
     def read(self, start: int, count: int) -> bytes:
         """Returns `count` bytes from `start`, fewer at the end of the file."""

@@ -102,7 +102,7 @@ def _kind(file: Bytes, head: bytes, limits: Limits) -> str:
         return "torch tar" if set(MEMBERS) <= tar_members(file).keys() else "tar archive"
     if head[4:8] == b"TFL3":
         return "TensorFlow Lite"
-    if head[0] == 0x80 and 2 <= head[1:2][0] <= 5:
+    if head[0] == 0x80 and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return "pickle"
     if head[0] == 0x08 and any(word in head for word in (b"onnx", b"pytorch", b"\x12\x07tf2onnx")):
         return "ONNX"
