@@ -319,7 +319,9 @@ def text_of_an_exabyte(folder: Path, command: str) -> Path:
 
 @specimen("more keys made of numbers than any checkpoint has")
 def keys_of_one_hash(folder: Path, command: str) -> Path:
-    return zip_of(folder, pickled({n * ((1 << 61) - 1): None for n in range(1, 60_000)}))
+    keys = (n * ((1 << 61) - 1) for n in range(1, 60_000))
+    pairs = b"".join(b"\x8a\x0a" + key.to_bytes(10, "little") + b"N" for key in keys)
+    return zip_of(folder, b"\x80\x02}(" + pairs + b"u.")
 
 
 @specimen("a list as a key")
@@ -431,6 +433,38 @@ def modules_that_double_at_every_level(folder: Path, command: str) -> Path:
         child = Call(named("copyreg", "__newobj__"), named("gone", "Net"), state=state)
         state = {"_parameters": {}, "_modules": {"a": child, "b": child}}
     return zip_of(folder, pickled(Call(named("copyreg", "__newobj__"), named("gone", "Net"), state=state)))
+
+
+@specimen()
+def one_huge_state_for_a_hundred_thousand_objects(folder: Path, command: str) -> Path:
+    state = b"}q\x00(" + b"".join(b"M" + struct.pack("<H", n) + b"N" for n in range(60_000)) + b"u"
+    objects = b"(" + b"h\x01)\x81h\x00b" * 100_000 + b"l"
+    return zip_of(
+        folder,
+        b"\x80\x02}(X\x01\x00\x00\x00a"
+        + state
+        + b"X\x01\x00\x00\x00bcgone\nNet\nq\x01X\x01\x00\x00\x00c"
+        + objects
+        + b"u.",
+    )
+
+
+@specimen("more keys made of numbers than any checkpoint has")
+def one_long_key_for_a_million_dictionaries(folder: Path, command: str) -> Path:
+    key = b"(" + b"X\x01\x00\x00\x00a" * 900 + b"tq\x00"
+    return zip_of(folder, b"\x80\x02(" + key + b"}h\x00Ns" * 1_000_000 + b"l.", zipfile.ZIP_DEFLATED)
+
+
+@specimen("its modules contain each other")
+def three_hundred_models_around_one_huge_module(folder: Path, command: str) -> Path:
+    empty = Call(named("copyreg", "__newobj__"), named("gone", "Net"), state={"_parameters": {}, "_modules": {}})
+    huge = {"_parameters": {}, "_modules": {str(n): empty for n in range(50_000)}}
+    big = Call(named("copyreg", "__newobj__"), named("gone", "Net"), state=huge)
+    models = {}
+    for n in range(200):
+        state = {"_parameters": {}, "_modules": {"big": big}}
+        models[f"m{n}"] = Call(named("copyreg", "__newobj__"), named("gone", "Net"), state=state)
+    return zip_of(folder, pickled(models))
 
 
 @specimen()

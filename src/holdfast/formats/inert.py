@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_MAX_MERGED = 1000  # attributes of an object that has both a dict and slots; those in use have a few dozen
+
 
 class Damage(Exception):  # it becomes a CheckpointCorrupt as soon as the place is known
     """What is wrong with the bytes at hand; whoever knows their place turns it into a CheckpointCorrupt."""
@@ -75,11 +77,18 @@ class InertObject(Record):
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """The object's attributes, as far as its state is the usual one: a dict, or a dict and one of slots."""
-        parts = self.state if type(self.state) is tuple and len(self.state) == 2 else (self.state,)
-        if not all(part is None or isinstance(part, dict) for part in parts):
+        """The object's attributes, as far as its state is the usual one: a dict, or a dict and one of slots.
+
+        It is the state itself, not a copy, where it can be: a file can give one huge state to a million objects.
+        """
+        if isinstance(self.state, dict):
+            return self.state
+        if type(self.state) is not tuple or len(self.state) != 2:
             return {}
-        return {k: v for part in parts for k, v in (part or {}).items() if type(k) is str}
+        own, slots = (part if isinstance(part, dict) else {} for part in self.state)
+        if not own or not slots:
+            return own or slots
+        return {**own, **slots} if len(own) + len(slots) <= _MAX_MERGED else own
 
     def build(self, state: Any) -> None:
         """Keeps the state."""
@@ -127,10 +136,12 @@ class KeyCheck:
     """
 
     _MAX_NODES = 1000
+    _MAX_ALL_NODES = 5_000_000
     _EASY = (str, bytes, bool, float, type(None), Global, Record, TorchName)
 
     def __init__(self, max_hard: int) -> None:
         self._left = max_hard
+        self._nodes_left = self._MAX_ALL_NODES
 
     def __call__(self, key: Any) -> None:
         """Raises Damage for what cannot be a key, or is one too many of those whose hash a file can choose."""
@@ -151,5 +162,6 @@ class KeyCheck:
             if seen + len(waiting) > self._MAX_NODES:
                 raise Damage("a key of more than a thousand values")
         self._left -= hard
-        if self._left < 0:
+        self._nodes_left -= seen
+        if self._left < 0 or self._nodes_left < 0:
             raise Damage("more keys made of numbers than any checkpoint has")

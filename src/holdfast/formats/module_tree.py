@@ -11,8 +11,9 @@ from holdfast.errors import CheckpointError
 from holdfast.formats.inert import InertObject
 from holdfast.formats.lazy_tensor import LazyTensor
 
-_MAX_MODULES = 200_000
+_MAX_STEPS = 1_000_000  # modules and their tensors and names in one file, each as often as it is found
 _MAX_LEVELS = 200
+_MAX_NAME = 4000  # letters
 _TENSOR_CALLS = ("torch._utils._rebuild_", "torch.nn.parameter.", "torch._tensor._rebuild_")
 
 
@@ -34,39 +35,39 @@ def is_tensor(value: Any) -> bool:
     )
 
 
-def module_state(module: InertObject, where: str) -> dict[str, Any]:
+def module_state(module: InertObject, where: str, spent: list[int] | None = None) -> dict[str, Any]:
     """Returns name → tensor of a pickled module and all within it, in the order of its `state_dict()`.
 
     Buffers that were registered as not persistent are left out, as there.
 
     Args:
         where: the file, for messages.
+        spent: one number, the steps that other modules of the file have taken; counted on.
 
     Raises:
         CheckpointError: the modules contain themselves, or there are too many.
     """
+    spent = [0] if spent is None else spent
     found: dict[str, Any] = {}
     waiting: list[tuple[str, int, Any]] = [("", 0, module)]
-    for _ in range(_MAX_MODULES):
-        if not waiting:
-            return found
+    while waiting:
         prefix, level, value = waiting.pop()
         attributes = module_attributes(value) or {}
-        volatile = attributes.get("_non_persistent_buffers_set")
-        for kind in ("_parameters", "_buffers"):
-            held = attributes.get(kind)
-            for name, tensor in (held if isinstance(held, dict) else {}).items():
-                kept = kind == "_parameters" or not (isinstance(volatile, (set, frozenset, list)) and name in volatile)
-                if type(name) is str and is_tensor(tensor) and kept:
-                    found[prefix + name] = tensor
         inside = attributes.get("_modules") or {}
-        if level < _MAX_LEVELS:
-            for name, child in reversed(inside.items()):
-                if type(name) is str and len(prefix) < 10_000:
-                    waiting.append((f"{prefix}{name}.", level + 1, child))
-        elif inside:
-            break
-    raise CheckpointError(
-        f"Reading {where}: its modules contain each other more than {_MAX_LEVELS} levels deep or {_MAX_MODULES:,} "
-        "times; no network does. Is it the right file?"
-    )
+        tensors = [attributes.get(kind) for kind in ("_parameters", "_buffers")]
+        spent[0] += 1 + sum(len(held) for held in (inside, *tensors) if isinstance(held, dict))
+        if spent[0] > _MAX_STEPS or (inside and level >= _MAX_LEVELS):
+            raise CheckpointError(
+                f"Reading {where}: its modules contain each other more than {_MAX_LEVELS} levels deep or in "
+                f"{_MAX_STEPS:,} places; no network does. Is it the right file?"
+            )
+        volatile = attributes.get("_non_persistent_buffers_set")
+        for held in tensors:
+            for name, tensor in (held if isinstance(held, dict) else {}).items():
+                hidden = held is tensors[1] and isinstance(volatile, (set, frozenset)) and name in volatile
+                if type(name) is str and is_tensor(tensor) and not hidden:
+                    found[prefix + name] = tensor
+        for name, child in reversed(inside.items()):
+            if type(name) is str and len(prefix) + len(name) < _MAX_NAME:
+                waiting.append((f"{prefix}{name}.", level + 1, child))
+    return found

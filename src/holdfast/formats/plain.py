@@ -60,7 +60,8 @@ def _record(value: InertObject, where: str, memo: dict[int, Any], level: int) ->
     if value.full_name == "datetime.datetime" and args and type(args[0]) is bytes and len(args[0]) == 10:
         return _moment(args[0])
     if value.attributes and not value.items:
-        return {k: plain(v, where, memo, level) for k, v in value.attributes.items()}
+        held = value.attributes
+        return plain(held, where, memo, level) if held is value.state else _container(held, where, memo, level)
     if value.items and all(type(i) is tuple and len(i) == 2 and type(i[0]) is str for i in value.items):
         return {k: plain(v, where, memo, level) for k, v in value.items}
     if len(args) == 1 and simple and value.state is None and not value.items:

@@ -80,18 +80,23 @@ class _Search:
         self.optimizers: dict[Path, State] = {}
         self.schedules: dict[Path, State] = {}
         self.seen: set[int] = set()
-        self.parts: set[int] = set()
+        self.parts: dict[int, tuple[dict[Path, State], State]] = {}
+        self.spent = [0]
         self.memo: dict[int, Any] = {}
 
     def walk(self, node: Any, path: Path) -> Any:
         """Notes what is at a node and below; returns what is left of it as a plain value, or _NOTHING."""
         if isinstance(node, (dict, list, tuple, InertObject)) and len(path) < _MAX_LEVELS:
-            if id(node) in self.seen:
-                is_part = id(node) in self.parts and self._noted(node, path)  # one model in two roles
-                return _NOTHING if is_part else plain(node, self.where, self.memo)
-            self.seen.add(id(node))
-            if self._noted(node, path):
-                self.parts.add(id(node))
+            if id(node) in self.parts:  # one model in two roles
+                self._add(self.parts[id(node)], path)
+                return _NOTHING
+            inner = id(node.state) if isinstance(node, InertObject) and isinstance(node.state, dict) else id(node)
+            if inner in self.seen or id(node) in self.seen:
+                return plain(node, self.where, self.memo)
+            self.seen |= {inner, id(node)}
+            if part := self._part(node, path):
+                self.parts[id(node)] = part
+                self._add(part, path)
                 return _NOTHING
             if isinstance(node, dict):
                 return self._walk_dict(node, path)
@@ -101,25 +106,27 @@ class _Search:
                 return self._walk_list(node, path)
         return plain(node, self.where, self.memo)
 
-    def _noted(self, node: Any, path: Path) -> bool:
-        """Notes a node that is a whole of its own: weights, an optimizer, a schedule."""
+    def _add(self, part: tuple[dict[Path, State], State], path: Path) -> None:
+        """Notes a part under one more path."""
+        kind, state = part
+        kind[path] = state
         if len(self.weights) + len(self.optimizers) + len(self.schedules) > _MAX_PARTS:
             raise CheckpointError(f"Reading {self.where}: it holds more than {_MAX_PARTS} models and optimizers.")
+
+    def _part(self, node: Any, path: Path) -> tuple[dict[Path, State], State] | None:
+        """Returns what a node is that is a whole of its own, and its state: weights, an optimizer, a schedule."""
         if module_attributes(node) is not None:
-            self.weights[path] = module_state(node, self.where)
-            return True
+            return self.weights, module_state(node, self.where, self.spent)
         held = node.attributes if isinstance(node, InertObject) else node
         if not isinstance(held, dict):
-            return False
+            return None
         if is_optimizer(held):
-            self.optimizers[path] = held
-        elif "last_epoch" in held and ("_step_count" in held or "base_lrs" in held):
-            self.schedules[path] = held
-        elif isinstance(node, dict) and is_state_dict(node) and not _is_random_state(node, path):
-            self.weights[path] = dict(node)
-        else:
-            return False
-        return True
+            return self.optimizers, held
+        if "last_epoch" in held and ("_step_count" in held or "base_lrs" in held):
+            return self.schedules, held
+        if isinstance(node, dict) and is_state_dict(node) and not _is_random_state(node, path):
+            return self.weights, dict(node)
+        return None
 
     def _walk_dict(self, node: State, path: Path) -> Any:
         tensors = {k: v for k, v in node.items() if is_tensor(v) and type(k) is str and ("." in k or _has_axes(v))}
@@ -134,7 +141,7 @@ class _Search:
         held = node.attributes
         before = len(self.weights) + len(self.optimizers)
         for name, value in held.items():
-            if isinstance(value, (dict, list, tuple, InertObject)):
+            if isinstance(value, (dict, list, tuple, InertObject)) and type(name) is str:
                 self.walk(value, (*path, name))
         if len(self.weights) + len(self.optimizers) > before:
             return {"class": node.full_name}
@@ -151,7 +158,9 @@ class _Search:
 def is_optimizer(value: State) -> bool:
     """Returns whether a mapping is the state of an optimizer, as torch or fastai writes it."""
     groups, state = value.get("param_groups", value.get("hypers")), value.get("state")
-    return isinstance(groups, list) and isinstance(state, (dict, list)) and all(isinstance(g, dict) for g in groups)
+    return (
+        isinstance(groups, list) and isinstance(state, (dict, list)) and all(isinstance(g, dict) for g in groups[:100])
+    )
 
 
 def is_state_dict(value: State) -> bool:

@@ -15,7 +15,7 @@ from holdfast.formats.byte_file import Buffer, Bytes
 from holdfast.formats.inert import Damage
 from holdfast.formats.lazy_tensor import ITEM_BYTES, LazyTensor, Storage, StoredBytes, is_count
 
-_MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
+_MAX_HEADER = 32 << 20  # bytes; a third of a million tensors. As JSON, hostile ones take twenty times their size
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
     "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",

@@ -13,7 +13,7 @@ from typing import Any
 from holdfast.errors import CheckpointCorrupt, CheckpointError, first_of
 from holdfast.formats.byte_file import ByteFile
 
-_MAX_INDEX = 256 << 20  # bytes
+_MAX_INDEX = 32 << 20  # bytes
 
 
 def read_shards(index: ByteFile, open_shard: Callable[[str], dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
