@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.config import Config
     from holdfast.data import ArrayPictures, Batch, ImageFolder, Loader
     from holdfast.errors import HoldfastError
+    from holdfast.formats import OpenedCheckpoint, open_checkpoint
     from holdfast.models import build_model
     from holdfast.run import train
     from holdfast.serve import Predictor
@@ -45,12 +46,14 @@ _HOMES = {
     "HoldfastError": "errors",
     "ImageFolder": "data",
     "Loader": "data",
+    "OpenedCheckpoint": "formats",
     "Predictor": "serve",
     "Stateful": "stateful",
     "StepResult": "training",
     "TrainState": "training",
     "build_model": "models",
     "evaluate": "training",
+    "open_checkpoint": "formats",
     "train": "run",
     "train_steps": "training",
 }
@@ -70,6 +73,7 @@ __all__ = [
     "ImageFolder",
     "Last",
     "Loader",
+    "OpenedCheckpoint",
     "Predictor",
     "RandomState",
     "Stateful",
@@ -77,6 +81,7 @@ __all__ = [
     "TrainState",
     "build_model",
     "evaluate",
+    "open_checkpoint",
     "train",
     "train_steps",
 ]

@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "data": {"distributed"},
     "checkpoints": {"distributed"},
+    "formats": {"checkpoints"},
     "training": {"distributed"},
     "config": set(),
     "serve": {"models", "data", "checkpoints", "config"},
@@ -193,5 +194,19 @@ def test_pickle_is_never_imported() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if (isinstance(node, ast.Import) and forbidden & {a.name.split(".")[0] for a in node.names})
         or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in forbidden)
+    ]
+    assert found == []
+
+
+def test_the_reader_of_foreign_files_imports_no_torch_until_a_tensor_is_asked_for() -> None:
+    """No file of the room `formats` imports torch, NumPy or checkpoints when it is imported itself."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in FILES
+        if _room(path) == "formats"
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        if name.split(".")[0] in ("torch", "numpy", "safetensors") or name.startswith("holdfast.checkpoints")
     ]
     assert found == []

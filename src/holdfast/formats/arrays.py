@@ -1,0 +1,120 @@
+"""NumPy's arrays, scalars and types in a pickle, read without NumPy; `to_numpy` makes one of them when asked."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, Any
+
+from holdfast.errors import CheckpointError
+from holdfast.formats.inert import Damage, Record
+from holdfast.formats.lazy_tensor import is_count
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_PLAIN = frozenset("?bhilqBHILQefdFDSUbBmMicu")  # letters of types that hold no references
+# NumPy's letter and size → struct's.
+_STRUCT = {
+    "b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
+    "f2": "e", "f4": "f", "f8": "d",
+}  # fmt: skip
+
+
+class ArrayType(Record):
+    """A NumPy dtype.
+
+    Attributes:
+        code: NumPy's letter and the bytes of a value: "f4", "U10".
+        order: "<", ">" or "|".
+        plain: whether it is a simple one; structures and references are not.
+    """
+
+    __slots__ = ("code", "order", "plain")
+
+    def __init__(self, code: str) -> None:
+        self.order = "|"
+        if code[:1] in "<>|=":
+            self.order, code = code[0].replace("=", "<"), code[1:]
+        self.code = {"?": "b1"}.get(code, code)
+        kind, size = self.code[:1], self.code[1:]
+        self.plain = kind in _PLAIN and size.isascii() and size.isdigit() and 0 < int(size[:9]) < 1 << 20
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one value, of a plain type."""
+        return int(self.code[1:]) * (4 if self.code[0] == "U" else 1)
+
+    def build(self, state: Any) -> None:
+        """Takes byte order and structure: (version, order, subtype, names, fields, size, alignment, flags)."""
+        if type(state) is not tuple or len(state) < 5 or state[1] not in ("<", ">", "|", "=", b"<", b">", b"|", b"="):
+            raise Damage("a state that is none of a NumPy type")
+        order = state[1] if isinstance(state[1], str) else state[1].decode()
+        self.order = order.replace("=", "<")
+        self.plain = self.plain and state[2:5] == (None, None, None)
+
+    def __repr__(self) -> str:
+        return f"<numpy {self.order}{self.code[:20]}>"
+
+
+class InertArray(Record):
+    """A NumPy array or scalar.
+
+    Attributes:
+        dtype: of its values; None until the pickle says.
+        shape: its extents.
+        data: its bytes; a list for an array of Python objects.
+        column_major: the order in which the bytes lie.
+    """
+
+    __slots__ = ("column_major", "data", "dtype", "shape")
+
+    def __init__(self) -> None:
+        self.dtype: ArrayType | None = None
+        self.shape: tuple[int, ...] = ()
+        self.data: bytes | bytearray | list[Any] = b""
+        self.column_major = False
+
+    def fill(self, dtype: Any, shape: Any, data: Any, *, column_major: bool = False) -> InertArray:
+        """Takes what an array consists of and returns it. Raises Damage when that does not fit together."""
+        if isinstance(data, str):  # Python 2 wrote the bytes as text
+            data = data.encode("utf-8", "surrogatepass")
+        if not isinstance(dtype, ArrayType) or not isinstance(shape, tuple) or not all(map(is_count, shape)):
+            raise Damage("an array without a type or a shape")
+        if not isinstance(data, (bytes, bytearray, list)) or len(shape) > 64:
+            raise Damage("an array whose values are no bytes")
+        if dtype.plain and (isinstance(data, list) or math.prod(shape) * dtype.item_bytes != len(data)):
+            raise Damage(f"an array of shape {list(shape)} and type {dtype.code} in {len(data):,} bytes")
+        self.dtype, self.shape, self.data, self.column_major = dtype, tuple(shape), data, column_major
+        return self
+
+    def build(self, state: Any) -> None:
+        """Takes (version, shape, type, column-major, data), as NumPy writes it."""
+        if type(state) is not tuple or len(state) not in (4, 5):
+            raise Damage("a state that is none of an array")
+        shape, dtype, column_major, data = state[-4:]
+        self.fill(dtype, shape, data, column_major=column_major is True)
+
+    def item(self) -> Any:
+        """Returns the one value of a scalar as a Python number or text; None for what is no such scalar."""
+        if self.dtype is None or not self.dtype.plain or math.prod(self.shape) != 1 or isinstance(self.data, list):
+            return None
+        if letter := _STRUCT.get(self.dtype.code):
+            return struct.unpack(f"{'>' if self.dtype.order == '>' else '<'}{letter}", self.data)[0]
+        if self.dtype.code[0] == "U" and self.dtype.order != ">":
+            return bytes(self.data).decode("utf-32-le", "replace").rstrip("\0")
+        return None
+
+    def to_numpy(self) -> np.ndarray[Any, Any]:
+        """Returns the array, with memory of its own. Raises CheckpointError for structures and Python objects."""
+        import numpy as np
+
+        if self.dtype is None or not self.dtype.plain or isinstance(self.data, list):
+            raise CheckpointError(
+                "An array of structures or of Python objects is not made; its record is all there is."
+            )
+        flat = np.frombuffer(bytes(self.data), np.dtype(self.dtype.order.replace("|", "<") + self.dtype.code))
+        return flat.reshape(self.shape, order="F" if self.column_major else "C").copy("K")
+
+    def __repr__(self) -> str:
+        return f"<array {self.dtype!r} {list(self.shape)}>"

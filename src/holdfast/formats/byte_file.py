@@ -1,0 +1,163 @@
+"""The bytes of a file that is only looked at: read in pieces or mapped into memory, never written.
+
+It refuses to know what the bytes mean. The file stays open as long as something refers to it, so that one that is
+replaced by another of the same name in the meantime is still the one that was opened.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+import weakref
+import zlib
+from typing import NamedTuple
+
+from holdfast.errors import CheckpointCorrupt, CheckpointError
+
+_MAPPED_FROM = 1 << 20  # bytes; smaller pieces are read, for a process may have only some 65,000 maps
+_PIECE = 1 << 20
+
+
+class Buffer(NamedTuple):
+    """Memory that may be written to without changing any file: `num_bytes` bytes of `memory` from `start`."""
+
+    memory: bytearray | mmap.mmap
+    start: int
+    num_bytes: int
+
+    def view(self) -> memoryview:
+        """Returns the bytes themselves."""
+        return memoryview(self.memory)[self.start : self.start + self.num_bytes]
+
+
+class ByteFile:
+    """A file, opened for reading.
+
+    Raises:
+        CheckpointError: it is not there, or may not be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.where = os.fspath(path)
+        try:
+            # Without O_NONBLOCK, opening a pipe waits for whoever writes into it.
+            self._descriptor = os.open(self.where, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CheckpointError(f"Opening {self.where}: {reason}. Check the path.") from error
+        self._close = weakref.finalize(self, os.close, self._descriptor)
+        facts = os.fstat(self._descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise CheckpointError(f"Opening {self.where}: it is no file (a pipe, a device, a folder); expected a file.")
+        self.num_bytes = facts.st_size
+
+    def read(self, start: int, count: int) -> bytes:
+        """Returns `count` bytes from `start`, fewer at the end of the file."""
+        pieces: list[bytes] = []
+        count = max(0, min(count, self.num_bytes - start))
+        while count > 0:
+            try:
+                piece = os.pread(self._descriptor, min(count, 1 << 30), start)
+            except OSError as error:
+                raise CheckpointCorrupt(f"Reading {self.where}: {error.strerror or error}.") from error
+            if not piece:
+                break
+            pieces.append(piece)
+            start, count = start + len(piece), count - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def whole(self) -> bytes | mmap.mmap:
+        """Returns the whole file, mapped; what is not touched is not read."""
+        if not self.num_bytes:
+            return b""
+        return mmap.mmap(self._descriptor, self.num_bytes, access=mmap.ACCESS_READ)
+
+    def buffer(self, start: int, count: int) -> Buffer:
+        """Returns a piece as memory of one's own: mapped when it is large, so that it is read when it is used.
+
+        Raises:
+            CheckpointCorrupt: the file does not reach that far.
+        """
+        if start < 0 or start + count > self.num_bytes:
+            raise CheckpointCorrupt(
+                f"Reading {self.where}: it ends at byte {self.num_bytes:,}; expected {count:,} bytes from {start:,}. "
+                "The file was cut; take another copy of it."
+            )
+        if count < _MAPPED_FROM:
+            return Buffer(bytearray(self.read(start, count)), 0, count)
+        page = start - start % mmap.ALLOCATIONGRANULARITY
+        try:
+            memory = mmap.mmap(self._descriptor, start + count - page, access=mmap.ACCESS_COPY, offset=page)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"Reading {self.where}: cannot be mapped into memory ({error}).") from error
+        return Buffer(memory, start - page, count)
+
+
+class MemoryFile:
+    """The same for bytes in memory: what came out of a compressed file."""
+
+    def __init__(self, where: str, data: bytes) -> None:
+        self.where = where
+        self._data = data
+        self.num_bytes = len(data)
+
+    def read(self, start: int, count: int) -> bytes:
+        """Returns `count` bytes from `start`, fewer at the end."""
+        return self._data[start : start + count]
+
+    def whole(self) -> bytes:
+        """Returns all bytes."""
+        return self._data
+
+    def buffer(self, start: int, count: int) -> Buffer:
+        """Returns a piece as memory of one's own. Raises CheckpointCorrupt when there is not as much."""
+        if start < 0 or start + count > self.num_bytes:
+            raise CheckpointCorrupt(
+                f"Reading {self.where}: it ends at byte {self.num_bytes:,}; expected {count:,} bytes from {start:,}. "
+                "The file was cut; take another copy of it."
+            )
+        return Buffer(bytearray(self._data[start : start + count]), 0, count)
+
+
+Bytes = ByteFile | MemoryFile
+
+
+def inflate(source: Bytes, start: int, count: int, limit: int, *, gzip: bool, place: str = "") -> bytearray:
+    """Decompresses deflated data.
+
+    Args:
+        source: where it lies, compressed, from `start`, `count` bytes long.
+        limit: the most that may come out.
+        gzip: whether it has gzip's header (and may be several such streams one after another).
+        place: of what it is, for messages: the entry of an archive.
+
+    Raises:
+        CheckpointCorrupt: it is damaged or cut.
+        CheckpointError: more comes out than the limit.
+    """
+    what = f"Decompressing {source.where}{place}"
+    made, at, stop, rest = bytearray(), start, start + count, b""
+    while True:
+        machine = zlib.decompressobj(zlib.MAX_WBITS | 16 if gzip else -zlib.MAX_WBITS)
+        while not machine.eof:
+            if not rest:
+                rest = source.read(at, min(_PIECE, stop - at))
+                at += len(rest)
+            try:
+                piece = machine.decompress(rest, _PIECE)
+            except zlib.error as error:
+                raise CheckpointCorrupt(f"{what}: found {error}. It is damaged; take another copy of it.") from error
+            if not (rest or piece or machine.eof):
+                raise CheckpointCorrupt(f"{what}: found no end of the {count:,} compressed bytes. It was cut.")
+            made += piece
+            rest = machine.unconsumed_tail
+            if len(made) > limit:
+                raise CheckpointError(
+                    f"{what}: more than {limit:,} bytes come out of {count:,}; no weights shrink like that. "
+                    "If you trust it, decompress it yourself and open what comes out."
+                )
+        rest = machine.unused_data or source.read(at, min(_PIECE, stop - at))
+        at += 0 if machine.unused_data else len(rest)
+        if not gzip or rest[:2] != b"\x1f\x8b":
+            return made

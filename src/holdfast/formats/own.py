@@ -1,0 +1,107 @@
+"""Holdfast's own runs, checkpoints and model files, opened like anybody's, with every tensor proven by its digest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import CheckpointCorrupt, CheckpointError
+from holdfast.formats.byte_file import Buffer, ByteFile, Bytes
+from holdfast.formats.lazy_tensor import LazyTensor
+from holdfast.formats.roles import Roles, is_optimizer
+from holdfast.formats.safetensors_file import read_safetensors
+
+
+def open_run(spec: str) -> Roles:
+    """Opens a checkpoint of a run: the newest of `runs/x`, or `runs/x@best`, `runs/x@last`, `runs/x@1200`.
+
+    Raises:
+        CheckpointError: there is no such run or checkpoint.
+    """
+    from holdfast.checkpoints import BEST_CLASSIFIER, CheckpointStore
+
+    name, _, which = spec.rpartition("@") if not Path(spec).exists() else (spec, "", "last")
+    if not (Path(name) / "checkpoints").is_dir():
+        raise CheckpointError(f"Opening {spec}: there is no run at {name}. Check the path.")
+    store = CheckpointStore(Path(name) / "checkpoints", BEST_CLASSIFIER)
+    steps = store.steps()
+    step = store.best() if which == "best" else int(which) if which.isdecimal() else steps[-1] if steps else None
+    if step is None or step not in steps or which not in ("best", "last", str(step)):
+        raise CheckpointError(
+            f"Opening {spec}: there is no checkpoint {which!r}. Ask for best, last, or a step: "
+            f"{', '.join(map(str, steps)) or 'there is none yet'}."
+        )
+    return open_checkpoint_directory(str(store.open(step).path))
+
+
+def open_checkpoint_directory(path: str) -> Roles:
+    """Opens a checkpoint directory. Raises CheckpointCorrupt when its manifest or its state is damaged."""
+    from holdfast.checkpoints import Checkpoint
+
+    checkpoint = Checkpoint(path)
+    weights: dict[str, dict[str, Any]] = {}
+    optimizers: dict[str, dict[str, Any]] = {}
+    rest: dict[str, Any] = {}
+    for part, entry in checkpoint.manifest.parts.items():
+        skeleton = checkpoint.skeletons.get(part)
+        if isinstance(skeleton, dict) and is_optimizer(skeleton):
+            optimizers[part] = checkpoint.read(part)
+        elif entry.file is None or not _is_named_tensors(skeleton):
+            rest[part] = skeleton
+        else:
+            file = ByteFile(checkpoint.path / entry.file)
+            tensors = read_safetensors(file).tensors
+            if lost := entry.tensors.keys() - tensors.keys():
+                raise CheckpointCorrupt(f"{checkpoint.where}: {entry.file} lacks {', '.join(sorted(lost)[:3])}.")
+            for name, stored in entry.tensors.items():
+                _prove(tensors[name], stored.digest, f"{checkpoint.where}: {name} in {entry.file}")
+            weights[part] = {n: tensors[n] for n in entry.tensors} | {a: tensors[t] for a, t in entry.aliases.items()}
+    facts = {"step": checkpoint.step, "metrics": checkpoint.metrics, **checkpoint.metadata}
+    facts |= {"written_by": checkpoint.manifest.written_by, **({"parts": rest} if rest else {})}
+    return Roles(weights, optimizers, {}, facts)
+
+
+def open_model_file(file: Bytes, tensors: dict[str, LazyTensor], metadata: str) -> Roles:
+    """Opens a file that `write_single_file` wrote.
+
+    Raises:
+        CheckpointCorrupt: its metadata are damaged.
+    """
+    from holdfast.checkpoints import read_single_file
+
+    table = read_single_file(Path(file.where), header_only=True).metadata
+    digests = json.loads(metadata)["tensors"]
+    for name, tensor in tensors.items():
+        _prove(tensor, digests[name][2], f"{file.where}: {name}")
+    return Roles({"model": dict(tensors)}, {}, {}, dict(table))
+
+
+def _is_named_tensors(skeleton: Any) -> bool:
+    """Returns whether a part is a table of plain tensors: nothing of it needs facts that its file has no word for."""
+    if not isinstance(skeleton, dict) or not skeleton:
+        return False
+    return all(
+        isinstance(v, dict) and set(v) == {"$tensor"} and isinstance(v["$tensor"], str) for v in skeleton.values()
+    )
+
+
+def _prove(tensor: LazyTensor, digest: str, what: str) -> None:
+    """Makes the tensor's bytes be compared with their digest when they are read."""
+    tensor.storage.data.fetch = _proven(tensor.storage.data.fetch, digest, what)
+
+
+def _proven(fetch: Callable[[], Buffer] | None, digest: str, what: str) -> Callable[[], Buffer]:
+    def read() -> Buffer:
+        from holdfast.checkpoints.digest import digest_of
+
+        if fetch is None:
+            raise CheckpointError(f"{what} has no bytes.")
+        found = fetch()
+        with found.view() as view:
+            if digest_of(view) != digest:
+                raise CheckpointCorrupt(f"{what} does not match its digest. Take another copy of it.")
+        return found
+
+    return read

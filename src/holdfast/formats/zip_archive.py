@@ -1,0 +1,201 @@
+"""The table of contents of a zip archive, read strictly: what two readers could take for two things is refused.
+
+Only what torch, NumPy and ordinary zip programs write is accepted: one disk, no encryption, entries that are stored or
+deflated, that do not overlap, and whose two headers agree on their names. Nothing is ever extracted to a folder.
+
+Source: the .ZIP File Format Specification (APPNOTE) 4.3 and 4.5.3.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import NamedTuple
+
+from holdfast.errors import CheckpointCorrupt, CheckpointError
+from holdfast.formats.byte_file import Buffer, Bytes, inflate
+from holdfast.formats.limits import LIMITS, Limits
+
+_END, _END64, _LOCATOR64, _ENTRY, _LOCAL = b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK\1\2", b"PK\3\4"
+_END_BYTES, _MAX_COMMENT = 22, 0xFFFF
+_NOT_HERE = 0xFFFFFFFF  # the value stands in the extra field, in 64 bits
+STORED, DEFLATED = 0, 8
+
+
+class Entry(NamedTuple):
+    """One file of an archive: its name, how it is packed, its checksum, its sizes, and where its header begins."""
+
+    name: str
+    method: int
+    crc: int
+    packed_bytes: int
+    num_bytes: int
+    header: int
+
+
+class ZipArchive:
+    """A zip archive, opened for reading.
+
+    Args:
+        file: its bytes.
+        limits: what reading may cost.
+
+    Attributes:
+        entries: name → entry, in the order of the table.
+
+    Raises:
+        CheckpointCorrupt: it was cut, or its table contradicts itself or the file.
+        CheckpointError: it is of a kind that no checkpoint is.
+    """
+
+    def __init__(self, file: Bytes, limits: Limits = LIMITS) -> None:
+        self.file = file
+        self.limits = limits
+        self.entries: dict[str, Entry] = {}
+        self._data_starts: dict[str, int] = {}
+        try:
+            start, size, count = self._find_table()
+            self._read_table(start, size, count)
+            self._check_places(start)
+        except struct.error as error:
+            raise self._corrupt(f"a table of contents that is cut ({error})") from error
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Returns the bytes of one entry, proven by their checksum. Raises as `buffer` does."""
+        entry = self._entry(name)
+        if entry.num_bytes > limit:
+            raise CheckpointError(
+                f"Reading {self.file.where}: its entry {name!r} is {entry.num_bytes:,} bytes; the limit is {limit:,}. "
+                "If you trust it, open it with wider limits (holdfast.formats.Limits)."
+            )
+        return bytes(self.buffer(name).view())
+
+    def head(self, name: str, count: int) -> bytes:
+        """Returns the first bytes of one entry, `count` at most, not proven. Raises as `buffer` does."""
+        entry, start = self._entry(name), self._data_starts[name]
+        if entry.method == STORED:
+            return self.file.read(start, min(count, entry.num_bytes))
+        packed = self.file.read(start, min(2 * count, entry.packed_bytes))
+        try:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, count)
+        except zlib.error as error:
+            raise self._corrupt(f"an entry {name!r} that cannot be decompressed ({error})") from error
+
+    def buffer(self, name: str) -> Buffer:
+        """Returns the bytes of one entry as memory of one's own, mapped where it can be, proven by their checksum.
+
+        Raises:
+            CheckpointCorrupt: they are not there, or do not match the checksum.
+            CheckpointError: they are compressed beyond belief.
+        """
+        entry, start = self._entry(name), self._data_starts[name]
+        if entry.method == STORED:
+            made = self.file.buffer(start, entry.num_bytes)
+        else:
+            limit = min(entry.num_bytes, self.limits.may_inflate_to(entry.packed_bytes))
+            data = inflate(self.file, start, entry.packed_bytes, limit, gzip=False, place=f" ({name})")
+            if len(data) != entry.num_bytes:
+                raise self._corrupt(f"{len(data):,} bytes in {name!r}, whose entry says {entry.num_bytes:,}")
+            made = Buffer(data, 0, len(data))
+        with made.view() as view:  # a checksum of 0 says that there is none: torch can leave them out
+            if entry.crc and zlib.crc32(view) != entry.crc:
+                raise self._corrupt(f"an entry {name!r} that does not match its checksum")
+        return made
+
+    def _entry(self, name: str) -> Entry:
+        if name not in self.entries:
+            raise self._corrupt(f"no entry {name!r}")
+        return self.entries[name]
+
+    def _corrupt(self, what: str) -> CheckpointCorrupt:
+        return CheckpointCorrupt(
+            f"Reading {self.file.where}: it is a zip archive with {what}. It is damaged or was cut; take another copy."
+        )
+
+    def _find_table(self) -> tuple[int, int, int]:
+        """Returns where the table of contents begins, its size, and the number of its entries."""
+        begin = max(0, self.file.num_bytes - _END_BYTES - _MAX_COMMENT)
+        tail = self.file.read(begin, self.file.num_bytes - begin)
+        at = tail.rfind(_END)
+        while at >= 0 and at + _END_BYTES + int.from_bytes(tail[at + 20 : at + 22], "little") != len(tail):
+            at = tail.rfind(_END, 0, at)
+        if at < 0:
+            raise self._corrupt(f"no table of contents at its end ({self.file.num_bytes:,} bytes)")
+        disk, table_disk, here, count, size, start = struct.unpack_from("<4H2L", tail, at + 4)
+        end = begin + at
+        if end >= 20 and self.file.read(end - 20, 4) == _LOCATOR64:
+            disk, place, disks = struct.unpack("<LQL", self.file.read(end - 16, 16))
+            record = self.file.read(place, 56)
+            if disks > 1 or record[:4] != _END64 or place + 56 > end:
+                raise self._corrupt("a 64-bit table of contents that is not where it should be")
+            disk, table_disk, here, count, size, start = struct.unpack_from("<2L4Q", record, 16)
+            end = place
+        if disk or table_disk or here != count:
+            raise self._corrupt("parts on other disks")
+        if start + size > end or count > self.limits.entries or count * 46 > size:
+            raise self._corrupt(f"a table of {count:,} entries in {size:,} bytes at byte {start:,}, which cannot be")
+        return start, size, count
+
+    def _read_table(self, start: int, size: int, count: int) -> None:
+        table, at = self.file.read(start, size), 0
+        for _ in range(count):
+            mark, flags, method, crc, packed, full = struct.unpack_from("<4s4x2H4x3L", table, at)
+            name_size, extra_size, comment_size, disk, header = struct.unpack_from("<4H6xL", table, at + 28)
+            raw = table[at + 46 : at + 46 + name_size]
+            extra = table[at + 46 + name_size : at + 46 + name_size + extra_size]
+            at += 46 + name_size + extra_size + comment_size
+            name = self._checked_name(raw, mark, flags, method, at > size)
+            sizes = iter(_wide_values(extra))
+            full, packed, header = (next(sizes, -1) if v == _NOT_HERE else v for v in (full, packed, header))
+            if min(full, packed, header) < 0 or disk not in (0, 0xFFFF) or (method == STORED and full != packed):
+                raise self._corrupt(f"an entry {name!r} whose sizes contradict each other")
+            if name in self.entries:
+                raise self._corrupt(f"two entries called {name!r}")
+            self.entries[name] = Entry(name, method, crc, packed, full, header)
+
+    def _checked_name(self, raw: bytes, mark: bytes, flags: int, method: int, cut: bool) -> str:
+        if mark != _ENTRY or cut:
+            raise self._corrupt("a table of contents that ends too early")
+        name = raw.decode("utf-8", "replace")
+        if flags & 0x2041 or method not in (STORED, DEFLATED):
+            raise CheckpointError(
+                f"Reading {self.file.where}: its entry {name[:200]!r} is encrypted or packed by method {method}; "
+                "checkpoints are stored or deflated. Unpack it with a zip program and pack it again."
+            )
+        if "\0" in name or "\\" in name or name.startswith("/") or ".." in name.split("/") or name[1:2] == ":":
+            raise CheckpointError(
+                f"Reading {self.file.where}: its entry {name[:200]!r} leads out of the archive; no checkpoint has such "
+                "names. Do not unpack it."
+            )
+        return name
+
+    def _check_places(self, table: int) -> None:
+        """Finds where each entry's data begin, and that no two entries share a byte."""
+        end = 0
+        for entry in sorted(self.entries.values(), key=lambda e: e.header):
+            local = self.file.read(entry.header, 30)
+            if local[:4] != _LOCAL or len(local) < 30:
+                raise self._corrupt(f"no header of {entry.name!r} at byte {entry.header:,}")
+            method, name_size, extra_size = *struct.unpack_from("<H", local, 8), *struct.unpack_from("<2H", local, 26)
+            name = self.file.read(entry.header + 30, name_size).decode("utf-8", "replace")
+            if name != entry.name or method != entry.method:
+                raise self._corrupt(f"an entry {entry.name!r} whose own header says {name[:200]!r}")
+            if entry.header < end:
+                raise self._corrupt(f"an entry {entry.name!r} that overlaps the one before it")
+            start = entry.header + 30 + name_size + extra_size
+            end = start + entry.packed_bytes
+            if end > table:
+                raise self._corrupt(f"an entry {entry.name!r} that reaches into the table of contents")
+            self._data_starts[entry.name] = start
+
+
+def _wide_values(extra: bytes) -> list[int]:
+    """Returns the 64-bit values of an entry's extra field, in the order in which they replace the 32-bit ones."""
+    at = 0
+    while at + 4 <= len(extra):
+        kind, size = struct.unpack_from("<2H", extra, at)
+        if kind == 1:
+            field = extra[at + 4 : at + 4 + size]
+            return [int.from_bytes(field[i : i + 8], "little") for i in range(0, len(field) - 7, 8)]
+        at += 4 + size
+    return []

@@ -1,0 +1,530 @@
+"""Files made to harm whoever opens them: one function each, and what opening them must end in.
+
+`SPECIMENS` is name → (generator, expected). A generator takes an empty folder and the command it would like to be run,
+and returns what to open. Expected is a pattern of the refusal, or None when the file opens, all of it inert.
+"""
+
+# ruff: noqa: D103  # a specimen's name says what it is
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import pickle
+import struct
+import tarfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Generator = Callable[[Path, str], Path]
+SPECIMENS: dict[str, tuple[Generator, str | None]] = {}
+MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def specimen(expected: str | None = None) -> Callable[[Generator], Generator]:
+    """Puts a generator into the gallery."""
+
+    def keep(generator: Generator) -> Generator:
+        SPECIMENS[generator.__name__] = (generator, expected)
+        return generator
+
+    return keep
+
+
+class Call:
+    """Pickles as a call of a function by name, with any arguments; `state` is what BUILD would then hand over."""
+
+    def __init__(self, function: Any, *args: Any, state: Any = None) -> None:
+        self.how = (function, args, state)
+
+    def __reduce__(self) -> Any:
+        return self.how if self.how[2] is not None else self.how[:2]
+
+
+def named(module: str, name: str) -> Any:
+    """Returns something callable that pickles as `module.name`, whether or not there is such a thing."""
+    return _Named(module, name)
+
+
+class _Named:
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+    def __call__(self) -> None:
+        """Callable, so that pickle lets it stand for a function."""
+
+
+class _Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
+    """Writes `named` things as the names they stand for."""
+
+    def save(self, value: Any, save_persistent_id: bool = True) -> None:
+        if isinstance(value, _Named):
+            self.write(b"c" + value.module.encode() + b"\n" + value.name.encode() + b"\n")
+        elif isinstance(value, _Storage):
+            self.write(b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu")
+            self.save(value.num_values)
+            self.write(b"tQ")
+        else:
+            super().save(value, save_persistent_id)
+
+
+class _Storage:
+    def __init__(self, num_values: int) -> None:
+        self.num_values = num_values
+
+
+def pickled(value: Any, protocol: int = 2) -> bytes:
+    """Returns a pickle, with names and references to storages as hostile as they were asked for."""
+    buffer = io.BytesIO()
+    pickler = _Pickler(buffer, protocol)
+    pickler.fast = False
+    pickler.dump(value)
+    return buffer.getvalue()
+
+
+def zip_of(folder: Path, data: bytes, method: int = zipfile.ZIP_STORED, **more: bytes) -> Path:
+    """Writes a torch archive around a pickle; one storage of four floats lies in it."""
+    path = folder / "hostile.pt"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in {"data.pkl": data, "data/0": bytes(16), "version": b"3\n", **more}.items():
+            archive.writestr(f"archive/{name}", content)
+    return path
+
+
+def legacy_of(folder: Path, data: bytes, magic: Any = MAGIC, facts: bytes | None = None) -> Path:
+    """Writes a torch file of before 1.6 around a pickle."""
+    path = folder / "hostile.pth"
+    facts = facts or pickled({"little_endian": True})
+    path.write_bytes(pickled(magic) + pickled(1001) + facts + data + pickled([]))
+    return path
+
+
+def tar_of(folder: Path, **members: bytes) -> Path:
+    """Writes a torch file of before 0.1.10."""
+    path = folder / "hostile.tar"
+    whole = {"storages": pickled(0) + pickled([]), "tensors": pickled(0), "pickle": pickled({}), **members}
+    with tarfile.open(path, "w") as archive:
+        for name, content in whole.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def tensor(num_values: int = 4, offset: Any = 0, shape: Any = (4,), strides: Any = (1,)) -> Call:
+    """Returns a tensor over the one storage, as hostile as asked for."""
+    build = named("torch._utils", "_rebuild_tensor_v2")
+    return Call(build, _Storage(num_values), offset, shape, strides, False, OrderedDict())
+
+
+def with_tensor(value: Any) -> dict[str, Any]:
+    """Returns a checkpoint that has good weights beside the value."""
+    return {"model": {"fc.weight": tensor()}, "extra": value}
+
+
+@specimen()
+def system_call_in_a_zip(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled(with_tensor(Call(os.system, command))))
+
+
+@specimen()
+def system_call_in_a_legacy_file(folder: Path, command: str) -> Path:
+    return legacy_of(folder, pickled({"extra": Call(os.system, command)}))
+
+
+@specimen("its first three pickles are not torch's magic number")
+def system_call_among_the_facts_of_a_legacy_file(folder: Path, command: str) -> Path:
+    return legacy_of(folder, pickled({}), facts=pickled(Call(os.system, command)))
+
+
+@specimen()
+def system_call_in_a_tar(folder: Path, command: str) -> Path:
+    return tar_of(folder, pickle=pickled({"extra": Call(os.system, command)}))
+
+
+@specimen("a key or a size that is no count")
+def system_call_as_the_number_of_storages_of_a_tar(folder: Path, command: str) -> Path:
+    return tar_of(folder, storages=pickled(Call(os.system, command)))
+
+
+@specimen()
+def system_call_in_a_plain_pickle(folder: Path, command: str) -> Path:
+    (folder / "hostile.pkl").write_bytes(pickled({"extra": Call(os.system, command)}))
+    return folder / "hostile.pkl"
+
+
+@specimen("its first three pickles are not torch's magic number")
+def system_call_in_a_file_within_a_pickle(folder: Path, command: str) -> Path:
+    inner = Call(named("torch.storage", "_load_from_bytes"), pickled(Call(os.system, command)) * 3)
+    (folder / "hostile.pkl").write_bytes(b"\x80\x03" + pickled({"extra": inner}, 3)[2:])
+    return folder / "hostile.pkl"
+
+
+@specimen()
+def system_call_in_a_gzip(folder: Path, command: str) -> Path:
+    inner = zip_of(folder, pickled(with_tensor(Call(os.system, command))))
+    (folder / "hostile.pt.gz").write_bytes(gzip.compress(inner.read_bytes()))
+    return folder / "hostile.pt.gz"
+
+
+@specimen()
+def system_call_by_the_old_opcodes(folder: Path, command: str) -> Path:
+    text = command.encode()
+    instance = b"(S'" + text + b"'\nios\nsystem\n"
+    thing = b"(cos\nsystem\nS'" + text + b"'\no"
+    return zip_of(folder, b"(dS'a'\n" + instance + b"sS'b'\n" + thing + b"s.")
+
+
+@specimen()
+def system_call_among_a_modules_buffers(folder: Path, command: str) -> Path:
+    inner = {"_parameters": OrderedDict(weight=tensor()), "_buffers": {"b": Call(os.system, command)}, "_modules": {}}
+    module = Call(named("copyreg", "__newobj__"), named("torch.nn.modules.linear", "Linear"), state=inner)
+    outer = {"_parameters": {}, "_buffers": {}, "_modules": OrderedDict(fc=module), "hook": Call(os.system, command)}
+    whole = Call(named("copyreg", "__newobj__"), named("gone.models", "Net"), state=outer)
+    return zip_of(folder, pickled({"model": whole}))
+
+
+@specimen()
+def state_for_a_class_with_a_harmful_setstate(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled(with_tensor(Call(named("subprocess", "Popen"), command, state={"args": command}))))
+
+
+@specimen()
+def odd_arguments_for_an_ordered_dict(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled(with_tensor(Call(OrderedDict, Call(os.system, command), 3))))
+
+
+@specimen("a tensor without a storage")
+def odd_arguments_for_a_tensor(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled({"a": Call(named("torch._utils", "_rebuild_tensor_v2"), Call(os.system, command))}))
+
+
+@specimen("a parameter without a tensor")
+def odd_arguments_for_a_parameter(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled({"a": Call(named("torch._utils", "_rebuild_parameter"), command, True, {})}))
+
+
+@specimen()
+def odd_arguments_for_plain_constructors(folder: Path, command: str) -> Path:
+    calls = [Call(named("builtins", n), Call(os.system, command)) for n in ("set", "bytes", "bytearray", "complex")]
+    return zip_of(folder, pickled(with_tensor([*calls, Call(bytearray, 1 << 40), Call(named("torch", "Size"), "abc")])))
+
+
+@specimen()
+def system_call_as_the_function_of_a_tensor_class(folder: Path, command: str) -> Path:
+    call = Call(named("torch._tensor", "_rebuild_from_type_v2"), os.system, named("torch", "Tensor"), (command,), {})
+    return zip_of(folder, pickled(with_tensor(call)))
+
+
+@specimen()
+def torch_load_as_a_function(folder: Path, command: str) -> Path:
+    inner = pickled(Call(os.system, command))
+    calls = [Call(named("torch", "load"), "x.pt"), Call(named("torch.storage", "_load_from_bytes"), inner)]
+    return zip_of(folder, pickled(with_tensor(calls)))
+
+
+@specimen()
+def eval_and_exec(folder: Path, command: str) -> Path:
+    code = f"__import__('os').system({command!r})"
+    return zip_of(
+        folder, pickled(with_tensor([Call(eval, code), Call(exec, code), Call(named("builtins", "open"), "x", "w")]))
+    )
+
+
+@specimen()
+def attribute_chains(folder: Path, command: str) -> Path:
+    system = Call(getattr, Call(__import__, "os"), "system")
+    chain = b"}X\x01\x00\x00\x00a" + pickled(system)[2:-1] + b"X\x02\x00\x00\x00id\x85Rs."
+    return zip_of(folder, b"\x80\x02" + chain)
+
+
+@specimen()
+def dotted_names(folder: Path, command: str) -> Path:
+    stack_global = b"\x8c\x02os\x8c\x0fsystem.__call__\x93\x8c\x02id\x85R"
+    return zip_of(folder, b"\x80\x04}\x8c\x01a" + stack_global + b"s.")
+
+
+@specimen()
+def functions_with_code(folder: Path, command: str) -> Path:
+    code = Call(named("types", "CodeType"), 0, 0, 0, 0, 0, 0, b"d\x00S\x00", (command,))
+    return zip_of(folder, pickled(with_tensor(Call(named("types", "FunctionType"), code, {}))))
+
+
+@specimen()
+def a_method_hidden_by_an_attribute(folder: Path, command: str) -> Path:
+    shadow = {"items": Call(os.system, command), "keys": 1, "_metadata": {"": {"version": 1}}}
+    weights = b"\x80\x02ccollections\nOrderedDict\n)RX\x01\x00\x00\x00w" + pickled(tensor())[2:-1] + b"s"
+    return zip_of(folder, weights + pickled(shadow)[2:-1] + b"b.")
+
+
+@specimen()
+def extension_codes(folder: Path, command: str) -> Path:
+    return zip_of(folder, b"\x80\x02}X\x01\x00\x00\x00a\x82\x01X\x02\x00\x00\x00id\x85Rs.")
+
+
+@specimen()
+def source_code_of_a_module(folder: Path, command: str) -> Path:
+    code = f"import os; os.system({command!r})".encode()
+    source = b"X" + struct.pack("<I", len(code)) + code
+    reference = b"(X\x06\x00\x00\x00modulecgone\nNet\nX\x04\x00\x00\x00n.py" + source + b"tQ"
+    return legacy_of(folder, b"\x80\x02}X\x01\x00\x00\x00m" + reference + b")\x81}bs.")
+
+
+@specimen()
+def a_memo_bomb(folder: Path, command: str) -> Path:
+    value: Any = ["boom"]
+    for _ in range(60):
+        value = [value, value]
+    return zip_of(folder, pickled(with_tensor(value)))
+
+
+@specimen("a key of more than a thousand values")
+def a_memo_bomb_as_a_key(folder: Path, command: str) -> Path:
+    key: Any = ("boom",)
+    for _ in range(60):
+        key = (key, key)
+    opcodes = pickled([key])[:-1]
+    return zip_of(folder, b"\x80\x02}" + opcodes[3:].replace(b"a.", b"").rstrip(b"a") + b"Ns.")
+
+
+@specimen("nested more than 100 levels")
+def a_hundred_thousand_levels(folder: Path, command: str) -> Path:
+    return zip_of(folder, b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".")
+
+
+@specimen("more than 400 levels")
+def a_hundred_thousand_marks(folder: Path, command: str) -> Path:
+    return zip_of(folder, b"\x80\x02" + b"(" * 100_000 + b"t" * 100_000 + b".")
+
+
+@specimen("an integer of 2,147,483,647 bytes")
+def an_integer_of_two_gigabytes(folder: Path, command: str) -> Path:
+    return zip_of(folder, b"\x80\x02\x8b\xff\xff\xff\x7f" + b"\xff" * 1000 + b".")
+
+
+@specimen("no end of the line within|as a number")
+def an_integer_of_a_million_digits(folder: Path, command: str) -> Path:
+    return zip_of(folder, b"L" + b"9" * 1_000_000 + b"L\n.")
+
+
+@specimen("bytes promised where")
+def text_of_an_exabyte(folder: Path, command: str) -> Path:
+    return zip_of(folder, b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b".")
+
+
+@specimen("more keys made of numbers than any checkpoint has")
+def keys_of_one_hash(folder: Path, command: str) -> Path:
+    keys = (n * ((1 << 61) - 1) for n in range(1, 60_000))
+    pairs = b"".join(b"\x8a\x0a" + key.to_bytes(10, "little") + b"N" for key in keys)
+    return zip_of(folder, b"\x80\x02}(" + pairs + b"u.")
+
+
+@specimen("a list as a key")
+def a_key_without_a_hash(folder: Path, command: str) -> Path:
+    return zip_of(folder, b"\x80\x02}]Ns.")
+
+
+@specimen("asks for more than .* bytes of memory")
+def a_small_list_copied_a_million_times(folder: Path, command: str) -> Path:
+    big = b"\x80\x02](" + b"K\x01" * 100_000 + b"eq\x00"
+    return zip_of(folder, b"\x80\x02](" + big[2:] + b"c__builtin__\nlist\nq\x01" + b"h\x01h\x00\x85R" * 100_000 + b"e.")
+
+
+@specimen("asks for more than")
+def ten_million_empty_sets(folder: Path, command: str) -> Path:
+    return zip_of(folder, b"\x80\x04](" + b"\x8f" * 10_000_000 + b"e.", zipfile.ZIP_DEFLATED)
+
+
+@specimen("bytes; the limit is|come out of")
+def a_zip_bomb(folder: Path, command: str) -> Path:
+    return zip_of(folder, bytes(300 << 20), zipfile.ZIP_DEFLATED)
+
+
+@specimen("more than .* bytes come out of")
+def a_gzip_bomb(folder: Path, command: str) -> Path:
+    (folder / "hostile.gz").write_bytes(gzip.compress(bytes(200 << 20)))
+    return folder / "hostile.gz"
+
+
+@specimen("a zip archive without one folder that holds data.pkl|zip archive")
+def two_pickles_in_one_archive(folder: Path, command: str) -> Path:
+    path = zip_of(folder, pickled({}))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("other/data.pkl", pickled({"extra": Call(os.system, command)}))
+    return path
+
+
+@specimen("leads out of the archive")
+def an_archive_with_names_that_lead_out(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled({}), **{"../../../../tmp/x": b"x"})
+
+
+@specimen("whose own header says")
+def two_headers_that_disagree(folder: Path, command: str) -> Path:
+    path = zip_of(folder, pickled({}))
+    path.write_bytes(path.read_bytes().replace(b"archive/data.pkl", b"archive/evil.pkl", 1))
+    return path
+
+
+@specimen("overlaps the one before it|whose own header says")
+def entries_that_overlap(folder: Path, command: str) -> Path:
+    path = zip_of(folder, pickled({}))
+    data = bytearray(path.read_bytes())
+    second = data.find(b"PK\1\2", data.find(b"PK\1\2") + 1)
+    data[second + 42 : second + 46] = bytes(4)
+    path.write_bytes(data)
+    return path
+
+
+@specimen("storage '0' of 4,000,000 bytes, whose entry has 16")
+def a_storage_larger_than_its_entry(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled({"a.b": tensor(1_000_000, shape=(1_000_000,))}))
+
+
+@specimen("a tensor that reaches to value 9,999 of a storage of 4")
+def a_tensor_beyond_its_storage(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled({"a.b": tensor(shape=(10_000,))}))
+
+
+@specimen("shape, strides or offset are not tuples of counts")
+def negative_strides(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled({"a.b": tensor(offset=3, strides=(-1,))}))
+
+
+@specimen("shape, strides or offset are not tuples of counts")
+def a_negative_offset(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled({"a.b": tensor(offset=-1)}))
+
+
+@specimen("a tensor of [0-9,]+ values")
+def more_values_than_can_be_counted(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled({"a.b": tensor(shape=(1 << 40, 1 << 40), strides=(0, 0))}))
+
+
+@specimen("a tensor of 1000 extents")
+def a_thousand_axes(folder: Path, command: str) -> Path:
+    return zip_of(folder, pickled({"a.b": tensor(shape=(1,) * 1000, strides=(1,) * 1000)}))
+
+
+@specimen()
+def containers_that_contain_themselves(folder: Path, command: str) -> Path:
+    ring: list[Any] = []
+    ring.append(ring)
+    table: dict[str, Any] = {"ring": ring}
+    table["table"] = table
+    return zip_of(folder, pickled(with_tensor(table)))
+
+
+@specimen("its modules contain each other")
+def a_module_that_contains_itself(folder: Path, command: str) -> Path:
+    head = b"\x80\x02cgone\nNet\n)\x81q\x00}(X\x0b\x00\x00\x00_parameters}X\x08\x00\x00\x00_modules}"
+    return zip_of(folder, head + b"X\x01\x00\x00\x00ah\x00sub.")
+
+
+@specimen("its modules contain each other")
+def modules_that_double_at_every_level(folder: Path, command: str) -> Path:
+    state: Any = {"_parameters": {"w": tensor()}, "_modules": {}}
+    for _ in range(60):
+        child = Call(named("copyreg", "__newobj__"), named("gone", "Net"), state=state)
+        state = {"_parameters": {}, "_modules": {"a": child, "b": child}}
+    return zip_of(folder, pickled(Call(named("copyreg", "__newobj__"), named("gone", "Net"), state=state)))
+
+
+@specimen()
+def one_huge_state_for_a_hundred_thousand_objects(folder: Path, command: str) -> Path:
+    state = b"}q\x00(" + b"".join(b"M" + struct.pack("<H", n) + b"N" for n in range(60_000)) + b"u"
+    objects = b"(" + b"h\x01)\x81h\x00b" * 100_000 + b"l"
+    return zip_of(
+        folder,
+        b"\x80\x02}(X\x01\x00\x00\x00a"
+        + state
+        + b"X\x01\x00\x00\x00bcgone\nNet\nq\x01X\x01\x00\x00\x00c"
+        + objects
+        + b"u.",
+    )
+
+
+@specimen("more keys made of numbers than any checkpoint has")
+def one_long_key_for_a_million_dictionaries(folder: Path, command: str) -> Path:
+    key = b"(" + b"X\x01\x00\x00\x00a" * 900 + b"tq\x00"
+    return zip_of(folder, b"\x80\x02(" + key + b"}h\x00Ns" * 1_000_000 + b"l.", zipfile.ZIP_DEFLATED)
+
+
+@specimen("its modules contain each other")
+def three_hundred_models_around_one_huge_module(folder: Path, command: str) -> Path:
+    empty = Call(named("copyreg", "__newobj__"), named("gone", "Net"), state={"_parameters": {}, "_modules": {}})
+    huge = {"_parameters": {}, "_modules": {str(n): empty for n in range(50_000)}}
+    big = Call(named("copyreg", "__newobj__"), named("gone", "Net"), state=huge)
+    models = {}
+    for n in range(200):
+        state = {"_parameters": {}, "_modules": {"big": big}}
+        models[f"m{n}"] = Call(named("copyreg", "__newobj__"), named("gone", "Net"), state=state)
+    return zip_of(folder, pickled(models))
+
+
+@specimen()
+def an_array_of_objects(folder: Path, command: str) -> Path:
+    import numpy as np
+
+    return zip_of(folder, pickled(with_tensor(np.array([Call(os.system, command), None], object))))
+
+
+@specimen("Python objects or structures")
+def a_pickle_within_an_npz(folder: Path, command: str) -> Path:
+    import numpy as np
+
+    np.savez(folder / "hostile.npz", x=np.array([Call(os.system, "exit 1")], object))
+    return folder / "hostile.npz"
+
+
+@specimen("its header is")
+def code_as_the_header_of_an_array(folder: Path, command: str) -> Path:
+    header = f"__import__('os').system({command!r})".ljust(117).encode() + b"\n"
+    (folder / "hostile.npy").write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header)
+    return folder / "hostile.npy"
+
+
+@specimen("places weights in '../../etc/passwd'")
+def an_index_that_leads_elsewhere(folder: Path, command: str) -> Path:
+    index = {"metadata": {}, "weight_map": {"w": "../../etc/passwd"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder / "model.safetensors.index.json"
+
+
+def _safetensors(folder: Path, header: bytes, data: bytes = b"") -> Path:
+    (folder / "hostile.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + data)
+    return folder / "hostile.safetensors"
+
+
+@specimen("a header of|begins like nothing")
+def a_safetensors_header_of_an_exabyte(folder: Path, command: str) -> Path:
+    (folder / "hostile.safetensors").write_bytes(struct.pack("<Q", 1 << 29) + b'{"w":{"dtype":"F32"}}')
+    return folder / "hostile.safetensors"
+
+
+@specimen("a header that is no JSON")
+def a_safetensors_header_of_a_million_levels(folder: Path, command: str) -> Path:
+    return _safetensors(folder, b'{"w":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}")
+
+
+@specimen("from byte 0, where the one before ends at 4")
+def safetensors_that_overlap(folder: Path, command: str) -> Path:
+    entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    return _safetensors(folder, json.dumps({"a": entry, "b": entry}).encode(), bytes(4))
+
+
+@specimen("it is a DCP directory")
+def code_in_the_metadata_of_a_dcp_directory(folder: Path, command: str) -> Path:
+    (folder / ".metadata").write_bytes(pickled(Call(os.system, command)))
+    return folder
+
+
+@specimen("it is a TorchScript")
+def a_script_archive(folder: Path, command: str) -> Path:
+    evil = pickled(Call(os.system, command))
+    return zip_of(folder, evil, **{"constants.pkl": evil, "code/__torch__.py": b"import os"})

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import gzip
+import mmap
+import os
+import zlib
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import CheckpointCorrupt, CheckpointError
+from holdfast.formats.byte_file import ByteFile, MemoryFile, inflate
+
+
+@pytest.fixture(params=["file", "memory"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> ByteFile | MemoryFile:
+    """The numbers 0 to 255, 20,000 times, on disk and in memory."""
+    data = bytes(range(256)) * 20_000
+    (tmp_path / "numbers.bin").write_bytes(data)
+    return ByteFile(tmp_path / "numbers.bin") if request.param == "file" else MemoryFile("numbers.bin", data)
+
+
+def test_pieces_are_the_bytes_that_lie_there(source: ByteFile | MemoryFile) -> None:
+    """Small and large, read, mapped or as a whole; at the end there are fewer."""
+    assert source.num_bytes == 5_120_000
+    assert source.read(255, 3) == b"\xff\x00\x01"
+    assert source.read(5_119_999, 10) == b"\xff"
+    assert source.read(6_000_000, 1) == b""
+    assert source.whole()[1000] == 1000 % 256
+    for start, count in ((7, 100), (5000, 3_000_001), (0, 5_120_000), (9, 0)):
+        made = source.buffer(start, count)
+        assert bytes(made.view()) == source.read(start, count)
+
+
+def test_a_large_piece_is_mapped_and_can_be_written_to(tmp_path: Path) -> None:
+    """What is written there does not reach the file."""
+    (tmp_path / "f").write_bytes(bytes(2 << 20))
+    made = ByteFile(tmp_path / "f").buffer(100, 2_000_000)
+    assert isinstance(made.memory, mmap.mmap)
+    made.view()[0] = 9
+    assert (tmp_path / "f").read_bytes() == bytes(2 << 20)
+
+
+def test_a_piece_beyond_the_end_is_refused(source: ByteFile | MemoryFile) -> None:
+    """The message says where the file ends."""
+    for start, count in ((5_119_999, 2), (-1, 1)):
+        with pytest.raises(CheckpointCorrupt, match=r"numbers.bin: it ends at byte 5,120,000; expected . bytes from"):
+            source.buffer(start, count)
+
+
+def test_pipes_and_folders_are_no_files(tmp_path: Path) -> None:
+    """Opening one neither waits nor reads."""
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(CheckpointError, match="it is no file"):
+            ByteFile(place)
+    with pytest.raises(CheckpointError, match=r"Opening .*gone: No such file or directory. Check the path."):
+        ByteFile(tmp_path / "gone")
+
+
+def test_the_file_is_closed_when_nothing_refers_to_it(tmp_path: Path) -> None:
+    """No descriptor is left behind."""
+    (tmp_path / "f").write_bytes(b"x")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(50):
+        ByteFile(tmp_path / "f").read(0, 1)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 3_000_000])
+def test_compressed_data_come_out_whole(size: int) -> None:
+    """One stream, several one after another, and one that zeros follow."""
+    data = os.urandom(size // 2) + bytes(size - size // 2)
+    packed = gzip.compress(data)
+    for whole in (packed, packed + bytes(9)):
+        assert inflate(MemoryFile("x", whole), 0, len(whole), size, gzip=True) == data
+    twice = packed + gzip.compress(b"more")
+    assert inflate(MemoryFile("x", twice), 0, len(twice), size + 4, gzip=True) == data + b"more"
+    raw = zlib.compress(data)[2:-4]
+    assert inflate(MemoryFile("x", b"ab" + raw + b"cd"), 2, len(raw), size, gzip=False) == data
+
+
+def test_compressed_data_that_are_cut_damaged_or_too_much_are_refused() -> None:
+    """Each has its own message, which names the file."""
+    packed = gzip.compress(os.urandom(5000))
+    with pytest.raises(CheckpointCorrupt, match="Decompressing x: found no end of the 3,000 compressed bytes"):
+        inflate(MemoryFile("x", packed), 0, 3000, 9999, gzip=True)
+    with pytest.raises(CheckpointCorrupt, match="Decompressing x: found Error -3"):
+        inflate(MemoryFile("x", packed[:-8] + bytes(8)), 0, len(packed), 9999, gzip=True)
+    with pytest.raises(CheckpointError, match="more than 4,000 bytes come out of"):
+        inflate(MemoryFile("x", packed), 0, len(packed), 4000, gzip=True)

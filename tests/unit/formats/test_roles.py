@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import sys
+import types
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from holdfast import OpenedCheckpoint, open_checkpoint
+from holdfast.errors import CheckpointMismatch
+
+NET = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+SGD = torch.optim.SGD(NET.parameters(), lr=0.1, momentum=0.9).state_dict()
+
+
+def weights(start: float = 0.0) -> dict[str, torch.Tensor]:
+    """Weights that can be told apart by their bias."""
+    return {"fc.weight": torch.ones(2, 2), "fc.bias": torch.full((2,), start)}
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Any:
+    """Saves a tree and opens it."""
+
+    def write_and_open(tree: Any) -> OpenedCheckpoint:
+        torch.save(tree, tmp_path / "c.pt")
+        return open_checkpoint(tmp_path / "c.pt")
+
+    return write_and_open
+
+
+def _torchvision() -> dict[str, Any]:
+    return {
+        "model": weights(), "optimizer": SGD, "lr_scheduler": {"last_epoch": 2, "_step_count": 3, "base_lrs": [0.1]},
+        "epoch": 2, "args": Namespace(model="resnet18", lr=0.1),
+        "model_ema": {"n_averaged": torch.tensor(3), **weights(9)},
+        "scaler": {"scale": 65536.0, "growth_factor": 2.0},
+    }  # fmt: skip
+
+
+CASES: dict[str, tuple[Any, dict[str, float], list[str], dict[str, Any], str | None]] = {
+    # tree, role → first value of its bias, optimizers, metadata, made by
+    "bare": (weights(1), {"model": 1}, [], {}, None),
+    "usual": (
+        {"epoch": 3, "model_state_dict": weights(1), "optimizer_state_dict": SGD, "loss": 0.5},
+        {"model": 1}, ["optimizer_state_dict"], {"epoch": 3, "loss": 0.5}, None,
+    ),
+    "net": ({"net": weights(2), "optimizer": SGD, "epoch": 1}, {"model": 2}, ["optimizer"], {"epoch": 1}, None),
+    "imagenet": (
+        {"epoch": 9, "arch": "resnet18", "state_dict": weights(3), "best_acc1": torch.tensor(61.5), "optimizer": SGD},
+        {"model": 3}, ["optimizer"], ..., "PyTorch ImageNet example",
+    ),
+    "timm": (
+        {"epoch": 1, "arch": "x", "state_dict": weights(1), "optimizer": SGD, "version": 2, "args": Namespace(lr=1),
+         "state_dict_ema": weights(2), "metric": 50.0},
+        {"model": 1, "ema": 2}, ["optimizer"],
+        {"epoch": 1, "arch": "x", "version": 2, "args": {"lr": 1}, "metric": 50.0}, "timm",
+    ),
+    "torchvision": (
+        _torchvision(), {"model": 0, "ema": 9}, ["optimizer"],
+        {"epoch": 2, "args": {"model": "resnet18", "lr": 0.1}, "scaler": {"scale": 65536.0, "growth_factor": 2.0}},
+        "torchvision references",
+    ),
+    "lightning": (
+        {"epoch": 0, "global_step": 5, "pytorch-lightning_version": "2.6.0", "state_dict": weights(1),
+         "optimizer_states": [SGD], "lr_schedulers": [], "hyper_parameters": {"lr": 0.1}},
+        {"model": 1}, ["optimizer_states"],
+        {"epoch": 0, "global_step": 5, "pytorch-lightning_version": "2.6.0", "lr_schedulers": [],
+         "hyper_parameters": {"lr": 0.1}}, "PyTorch Lightning 2.6.0",
+    ),
+    "gan": (
+        {"netG": weights(1), "netD": weights(2), "optG": SGD, "optD": SGD, "iter": 7},
+        {"netG": 1, "netD": 2}, ["optG", "optD"], {"iter": 7}, None,
+    ),
+    "ensemble": ([weights(1), weights(2)], {"model": 1, "1": 2}, [], {}, None),
+    "fastai": (
+        {"model": weights(1), "opt": {"state": [{}], "hypers": [{"lr": 0.1}]}}, {"model": 1}, ["opt"], {}, "fastai",
+    ),
+    "ignite": (
+        {"model": weights(1), "optimizer": SGD, "trainer": {"epoch_length": 4, "max_epochs": 2, "iteration": 8}},
+        {"model": 1}, ["optimizer"], {"trainer": {"epoch_length": 4, "max_epochs": 2, "iteration": 8}}, "Ignite",
+    ),
+    "composer": (
+        {"state": {"model": weights(1), "optimizers": {"SGD": SGD}, "run_name": "x"}, "rng": [{"python": 1}]},
+        {"model": 1}, ["SGD"], {"state": {"run_name": "x"}, "rng": [{"python": 1}]}, "Composer",
+    ),
+    "mmlab": (
+        {"meta": {"mmengine_version": "0.10"}, "state_dict": weights(1), "message_hub": {}},
+        {"model": 1}, [], {"meta": {"mmengine_version": "0.10"}, "message_hub": {}}, "OpenMMLab",
+    ),
+    "mixed": ({**weights(4), "epoch": 3}, {"model": 4}, [], {"epoch": 3}, None),
+    "random": (
+        {"model": weights(1), "rng_state": {"cpu": torch.get_rng_state()}, "loss": torch.tensor(0.5)},
+        {"model": 1}, [], ..., None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.row("S4", "S11")
+@pytest.mark.parametrize("name", CASES)
+def test_the_parts_of_a_checkpoint_are_recognised(opened: Any, name: str) -> None:
+    """Weights by role, optimizers, the rest as plain values, and who wrote it."""
+    tree, roles, optimizers, metadata, maker = CASES[name]
+    found = opened(tree)
+    assert {role: float(found.weights(role)["fc.bias"][0]) for role in found.roles} == roles
+    assert list(found.optimizers) == optimizers
+    assert metadata is ... or found.metadata == metadata
+    assert found.made_by == maker
+
+
+def test_the_models_of_a_lightning_gan_are_roles_of_their_own(opened: Any) -> None:
+    """One state dict with the names of two models gives the whole and both."""
+    names = {f"{part}.{n}": t for part, at in (("generator", 1), ("discriminator", 2)) for n, t in weights(at).items()}
+    found = opened({"state_dict": names, "pytorch-lightning_version": "2.6", "epoch": 1})
+    assert sorted(found.roles) == ["discriminator", "generator", "model"]
+    assert found.weights("discriminator")["fc.bias"].tolist() == [2.0, 2.0]
+    assert list(found.roles["model"]) == list(names)
+
+
+def test_nothing_is_guessed_when_several_models_could_be_meant(opened: Any) -> None:
+    """Two models and no obvious one: the error lists them, for the optimizers too."""
+    found = opened({"netG": weights(), "netD": weights(), "optG": SGD, "optD": SGD})
+    with pytest.raises(CheckpointMismatch, match=r"several weights and none that is obvious; it has netD, netG\."):
+        found.weights()
+    with pytest.raises(CheckpointMismatch, match=r"it holds no weights called 'netX'; it has netD, netG\."):
+        found.weights("netX")
+    with pytest.raises(CheckpointMismatch, match=r"holds several optimizers: optG, optD\."):
+        _ = found.optimizer
+
+
+def test_one_model_under_two_names_is_two_roles_over_one_memory(opened: Any) -> None:
+    """The same object saved twice is found twice, and shares its storages."""
+    shared = weights(5)
+    found = opened({"model": shared, "teacher": shared})
+    model, teacher = found.weights("model"), found.weights("teacher")
+    assert model["fc.bias"].data_ptr() == teacher["fc.bias"].data_ptr()
+
+
+def test_random_states_and_losses_are_no_weights(opened: Any) -> None:
+    """Tensors that are figures or generators' states stay with the metadata."""
+    found = opened(CASES["random"][0])
+    assert list(found.metadata) == ["rng_state", "loss"]
+    assert float(found.metadata["loss"].to_torch()) == 0.5
+
+
+def test_a_whole_optimizer_is_one(opened: Any) -> None:
+    """An optimizer that was pickled as an object gives its groups."""
+    optimizer = torch.optim.SGD(NET.parameters(), lr=0.25)
+    found = opened({"opt": optimizer, "model": weights()})
+    assert found.optimizer is not None
+    assert found.optimizer["param_groups"][0]["lr"] == 0.25
+
+
+def test_the_answer_can_be_read(opened: Any) -> None:
+    """repr says what it is and what it holds."""
+    assert repr(opened(weights())).endswith("c.pt', torch zip, model (2 tensors))")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "maker"), [("fastai.learner", "Learner", "fastai export"), ("skorch.net", "NeuralNet", "skorch")]
+)
+def test_models_within_pickled_learners_are_found(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, module: str, name: str, maker: str
+) -> None:
+    """An exported learner is an object of a class that is not there; its model and settings are read."""
+    home = types.ModuleType(module)
+    kind = type(name, (), {"__module__": module})
+    setattr(home, name, kind)
+    monkeypatch.setitem(sys.modules, module, home)
+    monkeypatch.setitem(sys.modules, module.split(".")[0], types.ModuleType(module.split(".")[0]))
+    learner = kind()
+    learner.model, learner.lr, learner.opt = NET, 0.1, SGD
+    found = opened(learner)
+    assert found.made_by == maker
+    assert list(found.roles) == ["model"]
+    assert {n: t.tolist() for n, t in found.weights().items()} == {n: t.tolist() for n, t in NET.state_dict().items()}
+    assert found.optimizer["param_groups"] == SGD["param_groups"]
+    assert found.metadata == {"class": f"{module}.{name}"}
