@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -158,15 +157,13 @@ def test_where_no_thread_can_be_started_a_job_is_done_at_once(
     assert lane.take_failure() is error
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread")
-def test_the_thread_steps_back_for_the_one_that_computes(lane: Background) -> None:
-    """The thread of the jobs has a lower priority than the one that hands over, whose priority stays as it was."""
+def test_the_thread_has_the_priority_of_any_other(lane: Background) -> None:
+    """On a busy machine a thread of lower priority would starve, and the next save would wait for it."""
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     found: list[int] = []
     lane.submit(lambda: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
     lane.wait()
-    assert found == [max(own, 10)]
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+    assert found == [own]
 
 
 def _in_a_child(check: Callable[[], bool]) -> bool:
