@@ -58,7 +58,7 @@ def _lost(lines: list[str]) -> list[int]:
 @pytest.mark.row("S10")
 def test_a_run_with_a_large_state_survives_every_kill(tmp_path: Path, long_form: bool) -> None:
     """No restart needs help, no more is lost than the steps since the last save or two, and the bytes are the same."""
-    kills, steps, width = (200, 2000, 2850) if long_form else (5, 400, 1200)
+    kills, steps, width = (200, 2000, 2850) if long_form else (3, 250, 1000)
     with _start(tmp_path / "undisturbed", steps, width) as process:
         said = process.communicate(timeout=3000)[0]
         assert process.returncode == 0, said
@@ -76,7 +76,7 @@ def test_a_run_with_a_large_state_survives_every_kill(tmp_path: Path, long_form:
         inside += _is_saving(folder)
     lost = _lost(_lines(folder))
     print(f"{killed} kills, {inside} inside a save; steps lost: at most {max(lost)}, mean {sum(lost) / len(lost):.1f}")
-    assert killed == kills if long_form else killed >= 3
+    assert killed == kills if long_form else killed >= 2
     # A save that is under way when the next interval is half over is the one that a kill may cost as well.
     assert max(lost) < 2 * SAVE_EVERY
     for part in ("model", "optimizer"):

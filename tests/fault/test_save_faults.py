@@ -137,10 +137,18 @@ def _save(root: Path, error: int, size: str = "small", mode: str = "synchronous"
         failure = str(caught)
     store.close()  # nothing is told twice
     reason = os.strerror(error)
-    assert failure in ("", f"Reading {root}: {reason}.") or failure.startswith(
-        f"Saving {root / 'step-00000002'}: {reason}. "
-    )
-    assert all(line.startswith("Deleting the old checkpoint of step 1: ") for line in said)
+    assert failure in (
+        "",
+        f"Reading the checkpoints in {root}: {reason}. See that the disk is there and that you may read it.",
+    ) or failure.startswith(f"Saving {root / 'step-00000002'}: {reason}. ")
+    # What cannot be deleted, or not even be listed for that, is said, and is no failure of the save.
+    strange = [
+        line
+        for line in said
+        if not line.startswith("Deleting the old checkpoint of step 1: ")
+        and not (line.startswith("Reading the checkpoints in ") and line.endswith("Old checkpoints stay for now."))
+    ]
+    assert strange == []
     return not failure
 
 
@@ -254,7 +262,11 @@ def test_after_a_failure_at_any_call_of_a_measurement_there_is_the_old_one_or_th
             except CheckpointError as caught:
                 failure = str(caught)
         step, reason = root / "step-00000001", os.strerror(error)
-        assert failure in ("", f"Writing evaluation.json of {step}: {reason}.", f"Reading {root}: {reason}.")
+        assert failure in (
+            "",
+            f"Writing evaluation.json of {step}: {reason}.",
+            f"Reading the checkpoints in {root}: {reason}. See that the disk is there and that you may read it.",
+        )
         assert _what_is_left(root) == 1
         results.append((not failure, store.open(1).metrics["accuracy"]))
         store.annotate(1, {"accuracy": 1.0})
