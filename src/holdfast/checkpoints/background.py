@@ -34,12 +34,12 @@ class Background:
             self._jobs.append(job)
             self._changed.notify_all()
 
-    def wait(self) -> None:
-        """Returns when everything handed over so far is done, whether it worked or not."""
+    def wait(self, at_most: int = 0) -> None:
+        """Returns when no more than `at_most` jobs are left to do, whether the others worked or not."""
         if threading.current_thread() is self._thread:
             return  # a job does not wait for itself
         with self._changed:
-            self._changed.wait_for(lambda: not self._jobs and not self._busy)
+            self._changed.wait_for(lambda: len(self._jobs) + self._busy <= at_most)
 
     def is_mine(self) -> bool:
         """Whether the caller is one of the jobs."""

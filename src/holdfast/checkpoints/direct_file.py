@@ -2,7 +2,7 @@
 
 A checkpoint is written once and read rarely. Copying it into the page cache costs a core about a second a gigabyte,
 pushes out the pictures that training reads, and has to be flushed before the save counts. Direct writes take blocks
-from aligned memory, so the bytes pass through two small buffers: while the disk takes one, the other is filled.
+from aligned memory, so the bytes pass through a few small buffers: while the disk takes some, the next is filled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 
 from holdfast.checkpoints.background import Background
 
-BUFFER_BYTES = 8 << 20
+BUFFER_BYTES = 4 << 20
+NUM_BUFFERS = 4  # a disk that must wait for its next write stands still; two buffers left it idle on a busy machine
 _BLOCK = 4096  # bytes; no disk in use has larger logical blocks
 _DIRECT = getattr(os, "O_DIRECT", 0)  # macOS has none
 _spare: deque[list[mmap.mmap]] = deque(maxlen=1)  # the buffers of the file before: fresh memory is slow memory
@@ -42,6 +43,7 @@ class DirectFile:
         self._buffers = _take_buffers()
         self._filled = 0
         self._num_bytes = 0
+        self._has_failed = False
         # Not an executor of concurrent.futures: these take no more work once the main thread has ended, and a save
         # that is under way then is finished all the same.
         self._disk = Background()
@@ -80,26 +82,36 @@ class DirectFile:
         os.close(self._descriptor)
 
     def _hand_over(self, num_bytes: int) -> None:
-        self._wait()
+        self._wait(NUM_BUFFERS - 2)  # then the oldest buffer is free, and it is filled next
         view = memoryview(self._buffers[0])[:num_bytes]
-        self._disk.submit(lambda: _write_all(self._descriptor, view))
-        self._buffers.reverse()
+        self._disk.submit(lambda: self._put(view))
+        self._buffers.append(self._buffers.pop(0))
         self._num_bytes += num_bytes
         self._filled = 0
 
-    def _wait(self) -> None:
-        self._disk.wait()
+    def _put(self, view: memoryview) -> None:
+        if self._has_failed:
+            return  # nothing is written behind a hole
+        try:
+            _write_all(self._descriptor, view)
+        except BaseException:
+            self._has_failed = True
+            raise
+
+    def _wait(self, at_most: int = 0) -> None:
+        self._disk.wait(at_most)
         if (failure := self._disk.take_failure()) is not None:
             raise failure
 
 
 def _take_buffers() -> list[mmap.mmap]:
     with contextlib.suppress(IndexError):  # another store writes at this moment
-        if len((buffers := _spare.pop())[0]) == BUFFER_BYTES:
+        buffers = _spare.pop()
+        if [len(buffer) for buffer in buffers] == [BUFFER_BYTES] * NUM_BUFFERS:
             return buffers
     # Private: a forked process that saves too has copies of its own.
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    return [mmap.mmap(-1, BUFFER_BYTES, flags=private) for _ in range(2)]
+    return [mmap.mmap(-1, BUFFER_BYTES, flags=private) for _ in range(NUM_BUFFERS)]
 
 
 @contextmanager

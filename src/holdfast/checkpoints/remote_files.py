@@ -25,7 +25,7 @@ BLOCK_BYTES = 16 << 20  # of an upload; S3 takes 10,000 of them, which makes 160
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before each further attempt
 _FOR_GOOD = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # of this machine's disk, under a download
-_USELESS = (ValueError, TypeError, NotImplementedError, ImportError)  # another attempt would say the same
+_NOT_WORTH_ANOTHER_TRY = (ValueError, TypeError, NotImplementedError, ImportError)  # another attempt would say the same
 # These have no directories: a file is there as soon as it is written. Asked for a directory, s3fs may make a bucket.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"}
 _VERSIONS = ("ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "updated", "modified", "created")
@@ -189,7 +189,7 @@ class RemoteFiles:
             except _FOR_GOOD:
                 raise
             except OSError as error:
-                if error.errno in _FULL or isinstance(error.__cause__, _USELESS):
+                if error.errno in _FULL or isinstance(error.__cause__, _NOT_WORTH_ANOTHER_TRY):
                     raise
             time.sleep(pause)
         return act() if is_ours else _at_the_border(act)

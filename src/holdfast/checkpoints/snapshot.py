@@ -119,6 +119,7 @@ class Snapshot:
             one.hold(copies)
         self._later = later
         self._has_settled = False
+        self._settling = threading.Lock()  # the loop and the save thread may both be the first to ask
         self._thread: threading.Thread | None = threading.Thread(
             target=self._copy_later, name="holdfast-copy", daemon=True
         )
@@ -131,9 +132,7 @@ class Snapshot:
     def settle(self) -> None:
         """Returns once the live tensors may change: the copies are made, or stand before later work of their GPU."""
         self._join()
-        if not self._has_settled:
-            self._has_settled = True
-            self._look_again()
+        self._look_for_the_last_time()
         if not self._streams:  # a GPU may still read them
             self._release()
         for device in self._streams:
@@ -148,8 +147,7 @@ class Snapshot:
         self._join()
         for stream in self._streams.values():
             stream.synchronize()
-        if not self._has_settled:
-            self._look_again()
+        self._look_for_the_last_time()
         self._release()
         if self._failure is not None:
             raise self._failure
@@ -166,6 +164,13 @@ class Snapshot:
             self._look_again()
         except Exception as error:  # shown to whoever asks for the states
             self._failure = error
+
+    def _look_for_the_last_time(self) -> None:
+        """Looks once more after the copies. Nobody's step begins while it looks, nor looks after a step has begun."""
+        with self._settling:
+            if not self._has_settled:
+                self._has_settled = True
+                self._look_again()
 
     def _look_again(self) -> None:
         """Compares the versions. torch counts a change when it is done; one that was under way shows next time."""

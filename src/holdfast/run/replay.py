@@ -31,6 +31,7 @@ from holdfast.run.fingerprint import fingerprint
 from holdfast.run.hidden_state import hidden_state
 from holdfast.run.prepare import open_collection, prepare_again
 from holdfast.run.recipe import summarize
+from holdfast.run.session import group_settings, put_back
 from holdfast.run.step_record import Ready, StepRecord, record_of
 from holdfast.training import StepResult, train_steps
 
@@ -222,11 +223,9 @@ def _build(request: dict[str, Any]) -> tuple[Workbench, Ready]:
 
 
 def _restore(bench: Workbench, store: CheckpointStore) -> None:
-    groups = bench.state.optimizer.param_groups
-    settings = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+    settings = group_settings(bench.state.optimizer)
     store.open(store.steps()[-1]).restore(_parts(bench))
-    for group, own in zip(bench.state.optimizer.param_groups, settings, strict=True):
-        group.update(own)  # as a run does: the settings are the recipe's, not the checkpoint's
+    put_back(bench.state.optimizer, settings)  # as a run does: the settings are the recipe's, not the checkpoint's
 
 
 def _parts(bench: Workbench) -> dict[str, Any]:

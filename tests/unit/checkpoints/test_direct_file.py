@@ -22,6 +22,7 @@ DIRECT = getattr(os, "O_DIRECT", 0)
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct_file, "BUFFER_BYTES", PIECE)
+    monkeypatch.setattr(direct_file, "NUM_BUFFERS", 3)
 
 
 def _bytes(count: int) -> bytes:
@@ -37,7 +38,7 @@ def _write(path: Path, *pieces: bytes) -> None:
 
 @pytest.mark.parametrize(
     "count",
-    [0, 1, 511, 512, 4095, 4096, 4097, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE - 1, 5 * PIECE + 4097],
+    [0, 1, 511, 512, 4095, 4096, 4097, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE - 1, 9 * PIECE + 4097],
 )
 def test_the_file_is_what_was_written_and_not_a_byte_more(tmp_path: Path, count: int) -> None:
     """Whole buffers, part of one, whole blocks and part of one: the padding of the last block is cut off."""
@@ -119,7 +120,7 @@ def _refuse(error: int) -> Callable[..., Any]:
     return refuse
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 6])
 def test_a_write_that_fails_shows_before_the_file_counts_as_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -132,7 +133,7 @@ def test_a_write_that_fails_shows_before_the_file_counts_as_finished(
 
     monkeypatch.setattr(os, "write", write)
     with pytest.raises(OSError, match="No space left"):
-        _write(tmp_path / "a", _bytes(3 * PIECE + 1))
+        _write(tmp_path / "a", _bytes(5 * PIECE + 1))
     monkeypatch.undo()
     assert len(calls) == number  # and nothing was written behind the hole
 
@@ -181,8 +182,8 @@ def test_descriptor_and_thread_are_given_back(tmp_path: Path, monkeypatch: pytes
     assert ours[0] not in threads and not ours[0].is_alive()
 
 
-def test_one_buffer_is_filled_while_the_disk_takes_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second buffer's worth is accepted while the first is still being written, and not a third."""
+def test_buffers_are_filled_while_the_disk_takes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two more buffers' worth are accepted while the first is still being written, and not a third."""
     real, go_on, begun = os.write, threading.Event(), threading.Event()
 
     def write(descriptor: int, data: Any) -> int:
@@ -194,8 +195,8 @@ def test_one_buffer_is_filled_while_the_disk_takes_the_other(tmp_path: Path, mon
     accepted: list[int] = []
 
     def fill(file: DirectFile) -> None:
-        for start in range(0, 3 * PIECE, PIECE // 2):
-            file.write(memoryview(_bytes(3 * PIECE))[start : start + PIECE // 2])
+        for start in range(0, 4 * PIECE, PIECE // 2):
+            file.write(memoryview(_bytes(4 * PIECE))[start : start + PIECE // 2])
             accepted.append(start)
 
     with open_direct(tmp_path / "a") as file:
@@ -203,11 +204,11 @@ def test_one_buffer_is_filled_while_the_disk_takes_the_other(tmp_path: Path, mon
         filling.start()
         assert begun.wait(60)
         filling.join(0.1)
-        assert accepted == [0, PIECE // 2, PIECE]  # the fourth half fills the second buffer, and waits
+        assert accepted == [half * PIECE // 2 for half in range(5)]  # the sixth half fills the third buffer, and waits
         go_on.set()
         filling.join(60)
         file.finish()
-    assert (tmp_path / "a").read_bytes() == _bytes(3 * PIECE)
+    assert (tmp_path / "a").read_bytes() == _bytes(4 * PIECE)
 
 
 # --- several files at the same time ---------------------------------------------------------------------------------

@@ -205,6 +205,34 @@ def test_settling_raises_nothing_and_leaves_the_failure_to_who_asks_for_the_stat
             snapshot.states()
 
 
+def test_the_step_that_waited_is_not_taken_for_a_change_before_the_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The save thread looks at the versions once more while the loop comes to its step: the step waits for the look."""
+    weight = torch.zeros(3)
+    snapshot = Snapshot(_state(w=weight), _steady(weight), SnapshotMemory())
+    snapshot._join()
+    looking, stepped, copies = threading.Event(), threading.Event(), list[Tensor]()
+    real = module.version_of
+
+    def slow(tensor: Tensor) -> int:
+        if threading.current_thread() is saving:
+            looking.set()
+            stepped.wait(0.1)
+        return real(tensor)
+
+    def step() -> None:
+        snapshot.settle()
+        weight.add_(1)
+        stepped.set()
+
+    saving = threading.Thread(target=lambda: copies.append(_copies(snapshot)["w"]))
+    monkeypatch.setattr(module, "version_of", slow)
+    saving.start()
+    assert looking.wait(60)
+    step()
+    saving.join(60)
+    assert [copy.tolist() for copy in copies] == [[0, 0, 0]]
+
+
 def test_tensors_of_inference_mode_are_copied_at_once(gate: _Gate) -> None:
     """They do not count their changes, so nobody could notice one."""
     with torch.inference_mode():
