@@ -21,11 +21,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"distributed"},
     "checkpoints": {"distributed"},
     "formats": {"checkpoints"},
+    "fitting": {"formats", "checkpoints"},
+    "toolbox": {"fitting", "formats", "checkpoints"},
     "training": {"distributed"},
     "config": set(),
     "serve": {"models", "data", "checkpoints", "config"},
-    "run": {"distributed", "models", "data", "checkpoints", "training", "config"},
-    "cli": {"run", "serve", "checkpoints", "data", "models", "config"},
+    "run": {"distributed", "models", "data", "checkpoints", "formats", "fitting", "training", "config"},
+    "cli": {"run", "serve", "checkpoints", "formats", "fitting", "toolbox", "data", "models", "config"},
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ from holdfast.checkpoints.evaluation import EVALUATION_FILE, read_evaluation
 from holdfast.checkpoints.flatten import unflatten
 from holdfast.checkpoints.manifest import Manifest, read_manifest
 from holdfast.checkpoints.named_state import Parts, load_into
+from holdfast.checkpoints.tensor_proof import damaged_tensors, is_proven
 from holdfast.checkpoints.tensors import TensorFile
 from holdfast.errors import CheckpointCorrupt, CheckpointMismatch
-
-_READERS = 2  # files hashed at once; more would wait for the memory
 
 
 class Checkpoint:
@@ -64,8 +62,7 @@ class Checkpoint:
         Raises:
             CheckpointCorrupt: naming every file that is missing, cut or changed, and the tensors it hit.
         """
-        with ThreadPoolExecutor(_READERS, "holdfast-verify") as readers:
-            problems = [problem for problem in readers.map(self._file_problem, self.manifest.files) if problem]
+        problems = [problem for name in self.manifest.files if (problem := self._file_problem(name))]
         try:
             read_evaluation(self.path / EVALUATION_FILE)
         except CheckpointCorrupt as error:
@@ -147,12 +144,10 @@ class Checkpoint:
             file = TensorFile(self.path / name)
         except CheckpointCorrupt as error:
             return str(error)
-        if digest_of(file.data()) == self.manifest.files[name].digest:
+        entries = next((part.tensors for part in self.manifest.parts.values() if part.file == name), {})
+        if is_proven(file, entries, self.manifest.files[name].digest):
             self._proven[name] = file
             return None
-        entries = next(part.tensors for part in self.manifest.parts.values() if part.file == name)
-        hit = [
-            n for n, entry in entries.items() if n not in file.entries or digest_of(file.tensor_data(n)) != entry.digest
-        ]
+        hit = damaged_tensors(file, entries)
         damaged = (", ".join(hit[:3]) or "its header") + (" …" if len(hit) > 3 else "")
         return f"{name} does not match its digest (damaged: {damaged})"

@@ -12,7 +12,7 @@ from holdfast.checkpoints.evaluation import EVALUATION_FILE, EvaluationRecord
 from holdfast.checkpoints.flatten import FlatState
 from holdfast.checkpoints.manifest import FILE_NAME, FileEntry, Manifest, PartEntry
 from holdfast.checkpoints.storage import Draft
-from holdfast.checkpoints.tensors import write_tensors
+from holdfast.checkpoints.tensors import PLAIN, write_tensors
 from holdfast.errors import UnsupportedState
 
 STATE_FILE = "state.json"
@@ -49,7 +49,7 @@ class Contents:
                 parts[part] = PartEntry(None)
                 continue
             name = f"{part}.safetensors"
-            written = write_tensors(partial(draft.write, name), state.tensors, {"format": "pt"})
+            written = write_tensors(partial(draft.write, name), state.tensors, PLAIN)
             entries[name] = FileEntry(written.num_bytes, written.digest)
             parts[part] = PartEntry(name, written.tensors, state.aliases)
         skeletons = draft.write(STATE_FILE, [json_bytes({part: state.skeleton for part, state in states.items()})])

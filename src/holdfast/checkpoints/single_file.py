@@ -19,7 +19,7 @@ from torch import Tensor
 from holdfast.checkpoints import files
 from holdfast.checkpoints.digest import digest_of
 from holdfast.checkpoints.stored_tensor import obstacle
-from holdfast.checkpoints.tensors import DTYPE_NAMES, TensorFile, tensor_bytes, write_tensors
+from holdfast.checkpoints.tensors import DTYPE_NAMES, PLAIN, TensorFile, tensor_bytes, write_tensors
 from holdfast.errors import CheckpointCorrupt, CheckpointError, UnsupportedState, first_of
 
 _KEY = "holdfast"
@@ -63,7 +63,7 @@ def write_single_file(path: Path, tensors: Mapping[str, Tensor], metadata: dict[
     aside = path.with_name(f"{files.HIDDEN_PREFIX}{path.name}")
     try:
         aside.unlink(missing_ok=True)
-        write_tensors(partial(files.write_durably, aside), tensors, {"format": "pt", _KEY: _canonical(table)})
+        write_tensors(partial(files.write_durably, aside), tensors, {**PLAIN, _KEY: _canonical(table)})
         files.rename(aside, path)
         files.sync_directory(path.parent)
     except OSError as error:

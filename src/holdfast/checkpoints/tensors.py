@@ -33,6 +33,7 @@ DTYPE_NAMES: dict[torch.dtype, str] = {
     torch.float8_e4m3fnuz: "F8_E4M3FNUZ", torch.float8_e5m2fnuz: "F8_E5M2FNUZ", torch.float8_e8m0fnu: "F8_E8M0",
 }  # fmt: skip
 DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+PLAIN = {"format": "pt"}  # the metadata that other readers expect of torch's tensors
 _MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
 
 if sys.byteorder != "little":  # pragma: no cover
@@ -71,13 +72,32 @@ def write_tensors(
     Raises:
         OSError: the disk is full, the file exists, ….
     """
-    written = write(_FileBytes(_header(tensors, metadata), tensors))
+    kinds = {name: (DTYPE_NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
+    written = write(_FileBytes(header_bytes(kinds, metadata), tensors))
     digests = written.chunk_digests[1:]
     entries = {
-        name: TensorEntry(DTYPE_NAMES[tensor.dtype], tuple(tensor.shape), digest)
-        for (name, tensor), digest in zip(tensors.items(), digests, strict=True)
+        name: TensorEntry(dtype, shape, digest)
+        for (name, (dtype, shape)), digest in zip(kinds.items(), digests, strict=True)
     }
     return WrittenFile(written.num_bytes, written.digest, entries)
+
+
+def header_bytes(kinds: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str] | None) -> bytes:
+    """Returns what a file of ours begins with: it follows from the tensors' names, types and shapes alone.
+
+    Args:
+        kinds: name → dtype as safetensors names it, and shape; in the file's order.
+        metadata: text → text.
+    """
+    table: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    offset = 0
+    for name, (dtype, shape) in kinds.items():
+        stop = offset + math.prod(shape) * DTYPES[dtype].itemsize
+        table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, stop]}
+        offset = stop
+    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 @dataclass(frozen=True)
@@ -133,6 +153,10 @@ class TensorFile:
         """Returns all bytes of the file, mapped."""
         return self._bytes.data
 
+    def header_data(self) -> memoryview:
+        """Returns the bytes before the first tensor's, mapped."""
+        return self._bytes[: self._start].data
+
     def tensor_data(self, name: str) -> memoryview:
         """Returns the bytes of one tensor, mapped."""
         start, stop = self.entries[name]["data_offsets"]
@@ -182,15 +206,3 @@ class TensorFile:
             raise CheckpointCorrupt(f"{self.path}: its header is damaged ({error!r}).") from error
         if self._start + end != size:
             raise CheckpointCorrupt(f"{self.path}: {size:,} bytes; its header promises {self._start + end:,}.")
-
-
-def _header(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> bytes:
-    table: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    offset = 0
-    for name, tensor in tensors.items():
-        stop = offset + tensor.numel() * tensor.element_size()
-        table[name] = {"dtype": DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, stop]}
-        offset = stop
-    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
