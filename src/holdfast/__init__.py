@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.config import Config
     from holdfast.data import ArrayPictures, Batch, ImageFolder, Loader
     from holdfast.errors import HoldfastError
+    from holdfast.fitting import LoadReport, load_into
     from holdfast.formats import OpenedCheckpoint, open_checkpoint
     from holdfast.models import build_model
     from holdfast.run import train
@@ -45,6 +46,7 @@ _HOMES = {
     "Config": "config",
     "HoldfastError": "errors",
     "ImageFolder": "data",
+    "LoadReport": "fitting",
     "Loader": "data",
     "OpenedCheckpoint": "formats",
     "Predictor": "serve",
@@ -53,6 +55,7 @@ _HOMES = {
     "TrainState": "training",
     "build_model": "models",
     "evaluate": "training",
+    "load_into": "fitting",
     "open_checkpoint": "formats",
     "train": "run",
     "train_steps": "training",
@@ -72,6 +75,7 @@ __all__ = [
     "HoldfastError",
     "ImageFolder",
     "Last",
+    "LoadReport",
     "Loader",
     "OpenedCheckpoint",
     "Predictor",
@@ -81,6 +85,7 @@ __all__ = [
     "TrainState",
     "build_model",
     "evaluate",
+    "load_into",
     "open_checkpoint",
     "train",
     "train_steps",

@@ -81,7 +81,15 @@ class Config:
         None, "`holdfast models` lists them; your own as package.module:Class", "--model", "-m", "--arch"
     )
     model_args: dict[str, Any] = _setting({}, "arguments of the model, as --set model_args.NAME=VALUE")
-    weights: str | None = _setting(None, "start from these: `pretrained`, or a .safetensors or .pth file", "--weights")
+    weights: str | None = _setting(
+        None, "start from these: `pretrained`, or any checkpoint: file, folder, run", "--init", "--weights"
+    )
+    role: str | None = _setting(None, "which model of several in --init: model, ema …", "--role")
+    prefix: str | None = _setting(None, "only the names in --init that begin so, and without it", "--prefix")
+    rename: list[str] = _setting([], "rules 'regex=>replacement' for the names in --init, comma-separated", "--rename")
+    min_matched: float = _setting(
+        0.5, "share of the model's parameters that --init must fill, 0 to 1", "--min-matched", recipe=False
+    )
     freeze: list[str] = _setting(
         [], "parameters to leave as they are: names or their beginnings, comma-separated", "--freeze"
     )

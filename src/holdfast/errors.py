@@ -40,6 +40,12 @@ class CheckpointMismatch(CheckpointError):
     """The checkpoint is sound, but it does not fit the objects it should be loaded into."""
 
 
+class TooLittleMatched(CheckpointMismatch):
+    """Less of a model's weights fits than was asked for."""
+
+    exit_code = 4
+
+
 class UnsupportedState(CheckpointError):
     """A value that is neither a tensor nor JSON was offered for saving; the message names its path."""
 

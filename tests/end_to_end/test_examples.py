@@ -41,7 +41,7 @@ def test_a_loop_of_somebody_elses_goes_on(tmp_path: Path) -> None:
     assert "starting at epoch 6" in _run("any_loop.py", "run", cwd=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["train_from_python.py", "look_at_models.py"])
+@pytest.mark.parametrize("name", ["train_from_python.py", "look_at_models.py", "open_anything.py", "warm_start.py"])
 def test_examples_in_python_run(name: str, tmp_path: Path) -> None:
     """They end well and say something."""
     assert _run(name, cwd=tmp_path)

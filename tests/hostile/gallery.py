@@ -518,13 +518,255 @@ def safetensors_that_overlap(folder: Path, command: str) -> Path:
     return _safetensors(folder, json.dumps({"a": entry, "b": entry}).encode(), bytes(4))
 
 
-@specimen("it is a DCP directory")
-def code_in_the_metadata_of_a_dcp_directory(folder: Path, command: str) -> Path:
+@specimen("it is a safetensors index; expected a checkpoint")
+def an_index_that_names_itself(folder: Path, command: str) -> Path:
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"w": index.name}}))
+    return index
+
+
+@specimen("reaches beyond|a hole is left")
+def slices_of_an_exabyte(folder: Path, command: str) -> Path:
+    header = {
+        "__metadata__": {"DCP_SHARDING_INFO": json.dumps({"w": {"saved_offsets": [1 << 60]}})},
+        "w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+    }
+    path = _safetensors(folder, json.dumps(header).encode(), bytes(4))
+    path.rename(folder / "shard-00001-model-00001-of-00001.safetensors")
+    return folder
+
+
+@specimen("states; expected 256 at most")
+def a_folder_of_a_thousand_random_states(folder: Path, command: str) -> Path:
+    (folder / "model.safetensors").write_bytes(b"")
+    for number in range(1000):
+        (folder / f"random_states_{number}.pkl").write_bytes(pickled(Call(os.system, command)))
+    return folder
+
+
+@specimen()
+def system_calls_beside_the_weights_of_a_folder(folder: Path, command: str) -> Path:
+    zip_of(folder, pickled({"fc.weight": tensor()})).rename(folder / "pytorch_model.bin")
+    for name in ("optimizer.bin", "scheduler.bin", "training_args.bin"):
+        zip_of(folder, pickled({"x": Call(os.system, command)})).rename(folder / name)
+    (folder / "random_states_0.pkl").write_bytes(pickled(Call(os.system, command)))
+    return folder
+
+
+_DCP = "torch.distributed.checkpoint.metadata"
+
+
+def _made(module: str, name: str, **state: Any) -> Call:
+    """Returns an object of a class with these attributes."""
+    return Call(named("copyreg", "__newobj__"), named(module, name), state=state)
+
+
+def _size(*numbers: int) -> Call:
+    return Call(named("torch", "Size"), numbers)
+
+
+def chunk(offset: int = 0, size: int = 4) -> Call:
+    """Returns a piece of a vector."""
+    return _made(_DCP, "ChunkStorageMetadata", offsets=_size(offset), sizes=_size(size))
+
+
+def dcp_of(
+    folder: Path,
+    data: bytes,
+    *,
+    chunks: Any = None,
+    shape: int = 4,
+    paths: Any = None,
+    file: Any = "__0_0.distcp",
+    extra: Any = None,
+) -> Path:
+    """Writes a directory of torch.distributed.checkpoint: a vector `w.x` and a value `extra`, both in `data`."""
+    properties = _made(_DCP, "TensorProperties", dtype=named("torch", "float32"))
+    chunks = [chunk()] if chunks is None else chunks
+    tensors = {
+        "w.x": _made(_DCP, "TensorStorageMetadata", properties=properties, size=_size(shape), chunks=chunks),
+        "extra": _made(_DCP, "BytesStorageMetadata", nothing=0),
+    }
+    place = _made("torch.distributed.checkpoint.filesystem", "_StorageInfo", relative_path=file, offset=0,
+                  length=len(data))  # fmt: skip
+    indexes = [_made(_DCP, "MetadataIndex", fqn="w.x", offset=_size(0)), _made(_DCP, "MetadataIndex", fqn="extra")]
+    metadata = _made(
+        _DCP, "Metadata", state_dict_metadata=tensors, planner_data=paths, extra=extra,
+        storage_data=Call(dict, [(index, place) for index in indexes]),
+    )  # fmt: skip
+    (folder / ".metadata").write_bytes(pickled(metadata))
+    (folder / "__0_0.distcp").write_bytes(data)
+    return folder
+
+
+def _stream(folder: Path, value: Any) -> bytes:
+    """Returns a value as torch.save would write it."""
+    path = zip_of(folder, pickled(value))
+    data = path.read_bytes()
+    path.unlink()
+    return data
+
+
+@specimen("no Metadata with state_dict_metadata")
+def code_instead_of_the_metadata_of_a_dcp_directory(folder: Path, command: str) -> Path:
     (folder / ".metadata").write_bytes(pickled(Call(os.system, command)))
     return folder
 
 
-@specimen("it is a TorchScript")
+@specimen()
+def code_in_the_metadata_of_a_dcp_directory(folder: Path, command: str) -> Path:
+    return dcp_of(folder, _stream(folder, tensor()), extra=Call(os.system, command))
+
+
+@specimen()
+def code_in_a_value_of_a_dcp_directory(folder: Path, command: str) -> Path:
+    return dcp_of(folder, _stream(folder, Call(os.system, command)))
+
+
+@specimen("it places weights in '../../../../etc/passwd'")
+def a_dcp_directory_that_leads_elsewhere(folder: Path, command: str) -> Path:
+    return dcp_of(folder, _stream(folder, tensor()), file="../../../../etc/passwd")
+
+
+@specimen("a place of 'w.x' without a file")
+def code_as_the_name_of_a_file_of_a_dcp_directory(folder: Path, command: str) -> Path:
+    return dcp_of(folder, _stream(folder, tensor()), file=Call(os.system, command))
+
+
+@specimen("more than 300,000 pieces of tensors")
+def a_million_pieces_of_one_tensor(folder: Path, command: str) -> Path:
+    return dcp_of(folder, _stream(folder, tensor()), chunks=[chunk()] * 1_000_000)
+
+
+@specimen("4,611,686,018,427,387,900 bytes of 'w.x'|a size or an offset|bytes of 'w.x' in")
+def a_tensor_of_an_exabyte_in_a_dcp_directory(folder: Path, command: str) -> Path:
+    size = (1 << 60) - 1
+    return dcp_of(folder, _stream(folder, tensor()), chunks=[chunk(0, size)], shape=size)
+
+
+@specimen("pieces of 8 values for 4: they overlap")
+def pieces_that_overlap(folder: Path, command: str) -> Path:
+    return dcp_of(folder, _stream(folder, tensor()), chunks=[chunk(), chunk(1, 3), chunk(3, 1)])
+
+
+@specimen("a way to 'w.x' that is no tuple of keys")
+def a_way_through_a_tree_that_contains_itself(folder: Path, command: str) -> Path:
+    ring: list[Any] = []
+    ring.append(ring)
+    return dcp_of(folder, _stream(folder, tensor()), paths={"w.x": ring})
+
+
+@specimen("where another value is")
+def two_values_in_one_place_of_a_tree(folder: Path, command: str) -> Path:
+    return dcp_of(folder, _stream(folder, tensor()), paths={"w.x": ("a",), "extra": ("a", "b")})
+
+
+@specimen()
+def a_value_of_a_dcp_directory_that_contains_itself(folder: Path, command: str) -> Path:
+    ring: dict[str, Any] = {}
+    ring["state"] = ring["param_groups"] = ring
+    return dcp_of(folder, _stream(folder, ring), paths={"extra": ("a", "b")})
+
+
+@specimen("asks for more than .* bytes of memory")
+def a_list_copied_a_thousand_times_in_a_value_of_a_dcp_directory(folder: Path, command: str) -> Path:
+    big = b"\x80\x02](](" + b"N" * 1000 + b"eq\x00c__builtin__\nlist\nq\x01"
+    path = zip_of(folder, big + b"h\x01h\x00\x85R" * 1000 + b"e.")
+    data = path.read_bytes()
+    path.unlink()
+    return dcp_of(folder, data)
+
+
+@specimen()
 def a_script_archive(folder: Path, command: str) -> Path:
     evil = pickled(Call(os.system, command))
     return zip_of(folder, evil, **{"constants.pkl": evil, "code/__torch__.py": b"import os"})
+
+
+def _script(folder: Path, module: Any, text: bytes) -> Path:
+    return zip_of(
+        folder, pickled(module), zipfile.ZIP_DEFLATED, **{"constants.pkl": pickled(()), "code/__torch__.py": text}
+    )
+
+
+@specimen()
+def code_among_the_attributes_of_a_script(folder: Path, command: str) -> Path:
+    module = _made("__torch__", "Net", w=tensor(), evil=Call(os.system, command))
+    text = f"import os\nos.system({command!r})\nclass Net(Module):\n  __parameters__ = ['w', \"w\"]\n"
+    return _script(folder, module, text.encode())
+
+
+@specimen("its modules contain each other")
+def modules_of_a_script_that_double_at_every_level(folder: Path, command: str) -> Path:
+    module = _made("__torch__", "Net", w=tensor())
+    for _ in range(60):
+        module = _made("__torch__", "Net", a=module, b=module)
+    return _script(folder, module, b"class Net(Module):\n")
+
+
+@specimen()
+def a_text_of_unfinished_names(folder: Path, command: str) -> Path:
+    text = b'class Net(Module):\n  __parameters__ = ["' + b'\\"' * 4_000_000
+    return _script(folder, _made("__torch__", "Net", w=tensor()), text)
+
+
+@specimen("bytes; the limit is|come out of")
+def a_text_of_seventy_megabytes(folder: Path, command: str) -> Path:
+    return _script(folder, _made("__torch__", "Net", w=tensor()), bytes(70 << 20))
+
+
+def _program(folder: Path, table: bytes, method: int = zipfile.ZIP_STORED, **more: bytes) -> Path:
+    path = folder / "hostile.pt2"
+    names = {"archive_format": b"pt2", "data/weights/model_weights_config.json": table, **more}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in names.items():
+            archive.writestr(f"p/{name}", content)
+    return path
+
+
+def _weight(**changes: Any) -> bytes:
+    meta = {"dtype": 7, "sizes": [{"as_int": 4}], "strides": [{"as_int": 1}], "storage_offset": {"as_int": 0}}
+    entry = {"path_name": "weight_0", "is_param": True, "use_pickle": False, "tensor_meta": meta, **changes}
+    return json.dumps({"config": {"w": entry}}).encode()
+
+
+@specimen("a weight in '../../../../etc/passwd', which the archive does not have")
+def a_program_that_leads_elsewhere(folder: Path, command: str) -> Path:
+    return _program(folder, _weight(path_name="../../../../etc/passwd"))
+
+
+@specimen("it is no JSON")
+def a_program_of_a_million_levels(folder: Path, command: str) -> Path:
+    return _program(folder, b'{"config":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}")
+
+
+@specimen("bytes; the limit is 33,554,432")
+def a_program_whose_table_is_a_bomb(folder: Path, command: str) -> Path:
+    return _program(folder, b" " * (40 << 20), zipfile.ZIP_DEFLATED)
+
+
+@specimen("<inert .*system> as 'w'")
+def code_as_a_weight_of_a_program(folder: Path, command: str) -> Path:
+    evil = _stream(folder, Call(os.system, command))
+    return _program(folder, _weight(use_pickle=True), **{"data/weights/weight_0": evil})
+
+
+@specimen("found no state dict")
+def code_as_the_state_of_an_older_program(folder: Path, command: str) -> Path:
+    path = folder / "hostile.pt2"
+    evil = _stream(folder, Call(os.system, command))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("serialized_exported_program.json", b"{}")
+        archive.writestr("serialized_state_dict.pt", evil)
+    return path
+
+
+@specimen("bytes; the limit is|come out of")
+def a_bomb_within_the_archive_of_a_program(folder: Path, command: str) -> Path:
+    inner = zip_of(folder, bytes(70 << 20), zipfile.ZIP_DEFLATED)
+    path = folder / "hostile.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("serialized_exported_program.json", b"{}")
+        archive.writestr("serialized_state_dict.pt", inner.read_bytes())
+    inner.unlink()
+    return path

@@ -53,12 +53,23 @@ def _that_open() -> list[Any]:
     return [name for name, (_, expected) in GALLERY.items() if expected is None]
 
 
-def test_values_of_hostile_files_are_made_without_running_anything(harmless: Path, tmp_path: Path) -> None:
-    """Making the tensors of one that opens runs nothing either."""
-    path = GALLERY["system_call_in_a_zip"][0](tmp_path, f"touch {tmp_path / 'canary'}")
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [
+        ("system_call_in_a_zip", "opened"),
+        ("code_in_a_value_of_a_dcp_directory", "refused Reading .* lies <inert (posix|nt).system>"),
+        ("code_among_the_attributes_of_a_script", "opened"),
+    ],
+)
+def test_values_of_hostile_files_are_made_without_running_anything(
+    name: str, outcome: str, harmless: Path, tmp_path: Path
+) -> None:
+    """Making the tensors of one that opens runs nothing either; what is no tensor is refused by then."""
+    (tmp_path / "hostile").mkdir()
+    path = GALLERY[name][0](tmp_path / "hostile", f"touch {tmp_path / 'canary'}")
     done = watched(harmless, path, "weights")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("opened ")
+    assert re.match(outcome, done.stdout), done.stdout
     assert not (tmp_path / "canary").exists()
 
 

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import click
 
-from holdfast.cli.options import json_option, print_json, traceback_option
+from holdfast.cli.options import json_option, traceback_option
+from holdfast.cli.quick_look import show_report
 
 
 @click.command("inspect")
 @click.argument("file")
-@click.option("--part", help="only this part: model, optimizer …")
+@click.option("--part", "--role", "part", metavar="NAME", help="only this part: model, ema, optimizer …")
+@click.option("--depth", type=int, metavar="N", help="sum up by the first N words of the names: a line a module")
 @json_option
 @traceback_option
-def command(file: str, part: str | None, as_json: bool) -> int:
-    """Names, types, shapes and counts in FILE: a run, a checkpoint directory, or a .safetensors file.
+def command(file: str, part: str | None, depth: int | None, as_json: bool) -> int:
+    """What is in FILE: a checkpoint of any program, or a run of ours (`runs/x`, `runs/x@best`, `runs/x@1200`).
 
-    Nothing is loaded into a model; headers and manifests are read, tensors are not.
+    Names, types, shapes, numbers and bytes of its tensors, tied ones marked; the groups and slots of its optimizers;
+    counters, arguments and schedules beside the weights; what wrote it, and the device it was saved from. Headers,
+    manifests and pickles are read, tensors are not, and nothing in the file is run. On a terminal long names are
+    shortened to fit; into a pipe and as JSON they are whole.
     """
-    from holdfast.checkpoints.inspect import inspect_path
-
-    report = inspect_path(file)
-    if as_json:
-        print_json(report.to_json(part))
-        return 0
-    for line in report.lines(part):
-        click.echo(line)
-    return 0
+    return show_report(file, part, depth, as_json=as_json)

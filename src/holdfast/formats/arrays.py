@@ -1,4 +1,4 @@
-"""NumPy's arrays, scalars and types in a pickle, read without NumPy; `to_numpy` makes one of them when asked."""
+"""NumPy's arrays, scalars and types in a pickle, read without NumPy; as tensors or arrays when they are asked for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import CheckpointError
+from holdfast.formats.byte_file import Buffer
 from holdfast.formats.inert import Damage, Record
-from holdfast.formats.lazy_tensor import is_count
+from holdfast.formats.lazy_tensor import LazyTensor, Storage, StoredBytes, is_count, swapped
+from holdfast.formats.safetensors_file import row_major
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +20,13 @@ _PLAIN = frozenset("?bhilqBHILQefdFDSUbBmMicu")  # letters of types that hold no
 _STRUCT = {
     "b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
     "f2": "e", "f4": "f", "f8": "d",
+}  # fmt: skip
+
+# NumPy's letter and size → torch's type.
+TORCH_TYPES = {
+    "f8": "float64", "f4": "float32", "f2": "float16", "i8": "int64", "i4": "int32", "i2": "int16", "i1": "int8",
+    "u8": "uint64", "u4": "uint32", "u2": "uint16", "u1": "uint8", "b1": "bool", "?": "bool", "c8": "complex64",
+    "c16": "complex128",
 }  # fmt: skip
 
 
@@ -67,13 +76,14 @@ class InertArray(Record):
         column_major: the order in which the bytes lie.
     """
 
-    __slots__ = ("column_major", "data", "dtype", "shape")
+    __slots__ = ("_tensor", "column_major", "data", "dtype", "shape")
 
     def __init__(self) -> None:
         self.dtype: ArrayType | None = None
         self.shape: tuple[int, ...] = ()
         self.data: bytes | bytearray | list[Any] = b""
         self.column_major = False
+        self._tensor: LazyTensor | None = None
 
     def fill(self, dtype: Any, shape: Any, data: Any, *, column_major: bool = False) -> InertArray:
         """Takes what an array consists of and returns it. Raises Damage when that does not fit together."""
@@ -105,6 +115,14 @@ class InertArray(Record):
             return bytes(self.data).decode("utf-32-le", "replace").rstrip("\0")
         return None
 
+    def as_tensor(self) -> LazyTensor | None:
+        """Returns the array as a lazy tensor, the same one each time; None for text, structures and Python objects."""
+        if self._tensor is None and self.dtype is not None and self.dtype.plain and not isinstance(self.data, list):
+            name = TORCH_TYPES.get(self.dtype.code)
+            if name is not None:
+                self._tensor = _tensor_of(self.data, name, self.dtype.order, self.shape, self.column_major)
+        return self._tensor
+
     def to_numpy(self) -> np.ndarray[Any, Any]:
         """Returns the array, with memory of its own. Raises CheckpointError for structures and Python objects."""
         import numpy as np
@@ -118,3 +136,13 @@ class InertArray(Record):
 
     def __repr__(self) -> str:
         return f"<array {self.dtype!r} {list(self.shape)}>"
+
+
+def _tensor_of(
+    values: bytes | bytearray, dtype: str, order: str, shape: tuple[int, ...], column_major: bool
+) -> LazyTensor:
+    data = StoredBytes("an array", "of the pickle", len(values))
+    data.swap_bytes = swapped("big" if order == ">" else "little", dtype)
+    data.fetch = lambda: Buffer(bytearray(values), 0, len(values))
+    strides = row_major(shape[::-1])[::-1] if column_major else row_major(shape)
+    return LazyTensor(Storage(data, dtype, math.prod(shape)), dtype, 0, shape, strides)

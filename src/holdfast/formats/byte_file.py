@@ -11,12 +11,15 @@ import os
 import stat
 import weakref
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 from holdfast.errors import CheckpointCorrupt, CheckpointError
 
 _MAPPED_FROM = 1 << 20  # bytes; smaller pieces are read, for a process may have only some 65,000 maps
 _PIECE = 1 << 20
+
+Look = Callable[[memoryview], None]
 
 
 class Buffer(NamedTuple):
@@ -67,6 +70,28 @@ class ByteFile:
             start, count = start + len(piece), count - len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def read_into(self, start: int, target: memoryview, look: Look | None = None) -> None:
+        """Fills memory with the bytes from `start`, and lets each piece be looked at while it is still in the cache.
+
+        Raises:
+            CheckpointCorrupt: the file does not reach that far.
+        """
+        at = 0
+        while at < len(target):
+            piece = target[at : at + _PIECE]
+            filled = 0
+            while filled < len(piece):
+                try:
+                    count = os.preadv(self._descriptor, [piece[filled:]], start + at + filled)
+                except OSError as error:
+                    raise CheckpointCorrupt(f"Reading {self.where}: {error.strerror or error}.") from error
+                if not count:
+                    raise _cut(self, start, len(target), end=start + at + filled)
+                filled += count
+            if look:
+                look(piece)
+            at += len(piece)
+
     def whole(self) -> bytes | mmap.mmap:
         """Returns the whole file, mapped; what is not touched is not read."""
         if not self.num_bytes:
@@ -80,10 +105,7 @@ class ByteFile:
             CheckpointCorrupt: the file does not reach that far.
         """
         if start < 0 or start + count > self.num_bytes:
-            raise CheckpointCorrupt(
-                f"Reading {self.where}: it ends at byte {self.num_bytes:,}; expected {count:,} bytes from {start:,}. "
-                "The file was cut; take another copy of it."
-            )
+            raise _cut(self, start, count)
         if count < _MAPPED_FROM:
             return Buffer(bytearray(self.read(start, count)), 0, count)
         page = start - start % mmap.ALLOCATIONGRANULARITY
@@ -106,6 +128,13 @@ class MemoryFile:
         """Returns `count` bytes from `start`, fewer at the end."""
         return self._data[start : start + count]
 
+    def read_into(self, start: int, target: memoryview, look: Look | None = None) -> None:
+        """Fills memory with the bytes from `start`. Raises CheckpointCorrupt when there are not as many."""
+        with self.buffer(start, len(target)).view() as found:
+            target[:] = found
+        if look:
+            look(target)
+
     def whole(self) -> bytes:
         """Returns all bytes."""
         return self._data
@@ -113,14 +142,65 @@ class MemoryFile:
     def buffer(self, start: int, count: int) -> Buffer:
         """Returns a piece as memory of one's own. Raises CheckpointCorrupt when there is not as much."""
         if start < 0 or start + count > self.num_bytes:
-            raise CheckpointCorrupt(
-                f"Reading {self.where}: it ends at byte {self.num_bytes:,}; expected {count:,} bytes from {start:,}. "
-                "The file was cut; take another copy of it."
-            )
+            raise _cut(self, start, count)
         return Buffer(bytearray(self._data[start : start + count]), 0, count)
 
 
-Bytes = ByteFile | MemoryFile
+class FileSlice:
+    """A piece of a file as a file of its own: an entry of an archive, one of many streams in a row.
+
+    Args:
+        file: what it is a piece of.
+        start, num_bytes: where it lies there.
+        place: what it is, for messages: " (weights/0)".
+
+    Raises:
+        CheckpointCorrupt: the file does not reach that far.
+    """
+
+    where: str
+    num_bytes: int
+
+    def __init__(self, file: ByteFile | MemoryFile | FileSlice, start: int, num_bytes: int, place: str = "") -> None:
+        if start < 0 or num_bytes < 0 or start + num_bytes > file.num_bytes:
+            raise CheckpointCorrupt(
+                f"Reading {file.where}{place}: it ends at byte {file.num_bytes:,}; expected {num_bytes:,} bytes from "
+                f"{start:,}. The file was cut; take another copy of it."
+            )
+        self.where = file.where + place
+        self._file, self._start = file, start
+        self.num_bytes = num_bytes
+
+    def read(self, start: int, count: int) -> bytes:
+        """Returns `count` bytes from `start`, fewer at the end of the piece."""
+        return self._file.read(self._start + start, max(0, min(count, self.num_bytes - start)))
+
+    def read_into(self, start: int, target: memoryview, look: Look | None = None) -> None:
+        """Fills memory with the bytes from `start`. Raises CheckpointCorrupt when there are not as many."""
+        if start < 0 or start + len(target) > self.num_bytes:
+            raise _cut(self, start, len(target))
+        self._file.read_into(self._start + start, target, look)
+
+    def whole(self) -> bytes:
+        """Returns all bytes of the piece."""
+        return self.read(0, self.num_bytes)
+
+    def buffer(self, start: int, count: int) -> Buffer:
+        """Returns some of them as memory of one's own. Raises CheckpointCorrupt when there are not as many."""
+        if start < 0 or start + count > self.num_bytes:
+            raise _cut(self, start, count)
+        return self._file.buffer(self._start + start, count)
+
+
+Bytes = ByteFile | MemoryFile | FileSlice
+
+
+def _cut(file: Bytes, start: int, count: int, end: int | None = None) -> CheckpointCorrupt:
+    end = file.num_bytes if end is None else end
+    return CheckpointCorrupt(
+        f"Reading {file.where}: it ends at byte {end:,}; expected {count:,} bytes from {start:,}. "
+        "The file was cut; take another copy of it."
+    )
 
 
 def inflate(source: Bytes, start: int, count: int, limit: int, *, gzip: bool, place: str = "") -> bytearray:

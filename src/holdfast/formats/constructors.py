@@ -194,13 +194,28 @@ def _of_tensor_class(args: Args, charge: Charge) -> Any:
     """(function, class, its arguments, attributes): a tensor with attributes, or of a subclass."""
     if len(args) != 4 or not isinstance(args[0], Global) or type(args[2]) is not tuple:
         return NotImplemented
-    function, kind, inner, _ = args
+    function, kind, inner, state = args
+    if function.full_name == _WRAPPER:
+        return _whole_of_wrapper(inner, state)
     if function.full_name not in _TENSOR_FUNCTIONS or not isinstance(kind, Global):
         return NotImplemented
     made = _TENSOR_FUNCTIONS[function.full_name](inner, charge)
     if isinstance(made, LazyTensor) and kind.full_name == "torch.nn.parameter.Parameter":
         made.is_parameter = True
     return made
+
+
+def _whole_of_wrapper(args: Args, state: Any) -> Any:
+    """(class, dtype, shape, ...) and the attributes of a tensor over several processes: its part here, if it is all.
+
+    FSDP2 and DTensor keep the values of this process in `_local_tensor`; alone, or replicated, they are the tensor.
+    """
+    parts = state if type(state) is tuple else (state,)
+    held = next((p for p in parts if isinstance(p, dict) and isinstance(p.get("_local_tensor"), LazyTensor)), None)
+    if held is None or len(args) < 3 or not isinstance(args[2], (TorchSize, tuple)):
+        return NotImplemented
+    local = held["_local_tensor"]
+    return local if isinstance(local, LazyTensor) and local.shape == tuple(args[2]) else NotImplemented
 
 
 def _reconstructed(args: Args, _: Charge) -> Any:
@@ -238,6 +253,7 @@ def _array_of_buffer(args: Args, _: Charge) -> Any:
     return InertArray().fill(dtype, shape, data, column_major=order == "F")
 
 
+_WRAPPER = "torch._utils._rebuild_wrapper_subclass"
 _TENSOR_FUNCTIONS: dict[str, Constructor] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from holdfast.errors import CheckpointCorrupt, CheckpointError
 from holdfast.formats.byte_file import Buffer
@@ -41,7 +41,7 @@ QUANTIZED = {"quint8", "qint8", "qint32", "quint4x2", "quint2x4"}
 _MAX_AXES = 64
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: Any) -> TypeGuard[int]:
     """Returns whether it is an integer from 0 to what a file can hold."""
     return type(value) is int and 0 <= value < 1 << 62
 
@@ -57,7 +57,7 @@ class StoredBytes:
         location: the device it was saved from, as the file says.
     """
 
-    __slots__ = ("_made", "fetch", "key", "location", "num_bytes", "swap_bytes", "where")
+    __slots__ = ("_made", "fetch", "key", "location", "num_bytes", "read_into", "swap_bytes", "where")
 
     def __init__(self, where: str, key: str, num_bytes: int, location: str = "cpu", swap_bytes: int = 1) -> None:
         self.where = where
@@ -66,6 +66,7 @@ class StoredBytes:
         self.location = location
         self.swap_bytes = swap_bytes
         self.fetch: Callable[[], Buffer] | None = None
+        self.read_into: Callable[[memoryview], None] | None = None  # the same into memory that is there, where it can
         self._made: torch.UntypedStorage | None = None
 
     def to_torch(self) -> torch.UntypedStorage:
@@ -185,6 +186,33 @@ class LazyTensor(Record):
         except RuntimeError as error:
             where = self.storage.data.where
             raise CheckpointCorrupt(f"Reading {where}: torch makes no tensor of {self!r} ({error}).") from error
+
+    def copy_into(self, target: torch.Tensor) -> None:
+        """Writes the values into a tensor of the same shape, converted to its type, on its device.
+
+        Large tensors go from the file straight into the target's memory and are proven on the way, in one pass; when
+        that fails the target holds no one's values.
+
+        Args:
+            target: any dtype and device; written to as it is, so a parameter's `.detach()`.
+
+        Raises:
+            CheckpointCorrupt, CheckpointError: as `to_torch`.
+            ValueError: its shape is another one.
+        """
+        if tuple(target.shape) != self.shape:
+            raise ValueError(f"a target of shape {list(target.shape)} for {self!r}")
+        data = self.storage.data
+        straight = data.read_into is not None and data._made is None and data.swap_bytes == 1 and not self.flags
+        whole = (self.offset, self.storage.start, data.num_bytes) == (0, 0, self.num_bytes)
+        dense = target.device.type == "cpu" and target.is_contiguous() and target.stride() == self.strides
+        if straight and whole and dense and str(target.dtype) == f"torch.{self.dtype}" and self.num_bytes:
+            import torch
+
+            assert data.read_into is not None
+            data.read_into(target.reshape(-1).view(torch.uint8).numpy().data)
+            return
+        target.copy_(self.to_torch())
 
     def __repr__(self) -> str:
         return f"<{self.dtype} {list(self.shape)}>"

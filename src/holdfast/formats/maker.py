@@ -34,7 +34,7 @@ def _ignite(tree: dict[Any, Any]) -> bool:
 
 def _ultralytics(tree: dict[Any, Any]) -> bool:
     owners = {v.module.split(".")[0] for v in (tree.get("model"), tree.get("ema")) if isinstance(v, InertObject)}
-    return bool(owners & {"ultralytics", "models"}) and ("train_args" in tree or "updates" in tree)
+    return "ultralytics" in owners or ("models" in owners and "updates" in tree)  # `models` is what YOLOv5 calls it
 
 
 def _fastai(tree: dict[Any, Any]) -> bool:
@@ -66,7 +66,12 @@ def _openmmlab(tree: dict[Any, Any]) -> bool:
     return isinstance(meta, dict) and bool({"mmcv_version", "mmengine_version"} & meta.keys())
 
 
-_CLASSES = (("fastai", "fastai export"), ("skorch", "skorch"), ("ultralytics", "Ultralytics"))
+_CLASSES: tuple[tuple[str, str], ...] = (
+    ("fastai", "fastai export"),
+    ("skorch", "skorch"),
+    ("ultralytics", "Ultralytics"),
+    *((package, package) for package in ("timm", "torchvision", "transformers")),
+)
 # Name, the key of its version, and how it is known; the first that fits.
 _PROGRAMS: tuple[tuple[str, str, Callable[[dict[Any, Any]], bool]], ...] = (
     ("PyTorch Lightning", "pytorch-lightning_version", _has("pytorch-lightning_version")),

@@ -14,6 +14,7 @@ from holdfast.formats.lazy_tensor import LazyTensor
 _MAX_STEPS = 1_000_000  # modules and their tensors and names in one file, each as often as it is found
 _MAX_LEVELS = 200
 _MAX_NAME = 4000  # letters
+_COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
 _TENSOR_CALLS = ("torch._utils._rebuild_", "torch.nn.parameter.", "torch._tensor._rebuild_")
 
 
@@ -22,6 +23,8 @@ def module_attributes(value: Any) -> dict[str, Any] | None:
     if not isinstance(value, InertObject):
         return None
     first = value.args[0] if type(value.args) is tuple and value.args else None
+    if value.full_name == _COMPILED and isinstance(first, InertObject):
+        return {"_parameters": {}, "_modules": {"_orig_mod": first}}  # it is pickled as a call with its module
     for found in (value.attributes, first):  # a traced graph's attributes are its constructor's argument
         if isinstance(found, dict) and all(isinstance(found.get(k), dict) for k in ("_parameters", "_modules")):
             return found

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 
 from holdfast.errors import CheckpointCorrupt, CheckpointError
+from holdfast.formats.arrays import TORCH_TYPES
 from holdfast.formats.byte_file import Buffer, Bytes
 from holdfast.formats.inert import Damage
 from holdfast.formats.lazy_tensor import ITEM_BYTES, LazyTensor, Storage, StoredBytes, swapped
@@ -22,11 +23,6 @@ _HEADER = (  # compiled at first use: most files are no arrays
     rb"\{\s*'descr':\s*'([<>|=]?)([?a-zA-Z])(\d{0,3})',\s*'fortran_order':\s*(True|False),"
     rb"\s*'shape':\s*\(([\d, ]*)\),?\s*\}\s*"
 )
-_DTYPES = {
-    "f8": "float64", "f4": "float32", "f2": "float16", "i8": "int64", "i4": "int32", "i2": "int16", "i1": "int8",
-    "u8": "uint64", "u4": "uint32", "u2": "uint16", "u1": "uint8", "b1": "bool", "?": "bool", "c8": "complex64",
-    "c16": "complex128",
-}  # fmt: skip
 _MAX_HEADER = 1 << 16
 
 
@@ -76,7 +72,7 @@ def _describe(
     if found is None:
         raise CheckpointCorrupt(f"Reading {where}: its header is {header[:200]!r}. It is damaged; take another copy.")
     order, letter, size, column_major, extents = found.groups()
-    dtype = _DTYPES.get((letter + size).decode())
+    dtype = TORCH_TYPES.get((letter + size).decode())
     if dtype is None:
         raise CheckpointError(
             f"Reading {where}: its values are {(letter + size).decode()!r}; expected numbers of a type that torch has."

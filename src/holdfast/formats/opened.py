@@ -7,26 +7,26 @@ for. Values are read when they are asked for.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.errors import CheckpointError, CheckpointMismatch
 from holdfast.formats.byte_file import ByteFile, Bytes, MemoryFile, inflate
+from holdfast.formats.folder import contents, read_folder, written_by
 from holdfast.formats.lazy_tensor import LazyTensor
 from holdfast.formats.limits import LIMITS, Limits
 from holdfast.formats.maker import made_by
-from holdfast.formats.numpy_file import read_npy, read_npz
-from holdfast.formats.pickle_machine import read_pickle
+from holdfast.formats.names import plain_names
+from holdfast.formats.readers import no_weights, read_directory, read_index, read_place, read_tree
 from holdfast.formats.roles import Roles, find_roles
 from holdfast.formats.safetensors_file import read_safetensors
-from holdfast.formats.shards import read_shards
-from holdfast.formats.sniff import Sniffed, sniff, sniff_bytes
-from holdfast.formats.torch_legacy import read_torch_legacy
-from holdfast.formats.torch_tar import read_torch_tar
-from holdfast.formats.torch_zip import read_torch_zip
+from holdfast.formats.sniff import a, sniff, sniff_bytes
 
 if TYPE_CHECKING:
     import torch
+
+# Layouts that hold a program's weights and nothing else, and what writes them.
+_PROGRAMS = {"TorchScript": "torch.jit", "torch.export program": "torch.export"}
 
 
 class OpenedCheckpoint:
@@ -52,6 +52,7 @@ class OpenedCheckpoint:
         self.optimizers = roles.optimizers
         self.schedules = roles.schedules
         self.metadata = roles.metadata
+        self._modules = roles.modules
 
     @property
     def optimizer(self) -> dict[str, Any] | None:
@@ -68,7 +69,7 @@ class OpenedCheckpoint:
             name = "model" if "model" in self.roles else next(iter(self.roles)) if len(self.roles) == 1 else None
         if not self.roles:
             raise CheckpointMismatch(
-                f"Opening {self.path}: it is a {self.kind} without weights; expected names with tensors. Is it the "
+                f"Opening {self.path}: it is {a(self.kind)} without weights; expected names with tensors. Is it the "
                 "right file?"
             )
         if name not in self.roles:
@@ -78,11 +79,13 @@ class OpenedCheckpoint:
             )
         return self.roles[name]
 
-    def weights(self, role: str | None = None) -> dict[str, torch.Tensor]:
+    def weights(self, role: str | None = None, *, names: Literal["plain", "file"] = "plain") -> dict[str, torch.Tensor]:
         """Returns name → tensor on the CPU of one role; tied tensors share their memory.
 
         Args:
             role: "model", "ema" …; None for the obvious one: "model", or the only one.
+            names: "plain" leaves out the words of wrappers (`module.`, `_orig_mod.` …, see `names.py`) and their
+                counters; "file" gives the file's own names.
 
         Raises:
             CheckpointMismatch: there is no such role, or none is obvious.
@@ -90,14 +93,26 @@ class OpenedCheckpoint:
             CheckpointError: a tensor is of a kind that is not made.
         """
         found = self.role(role)
-        if others := [name for name, tensor in found.items() if not isinstance(tensor, LazyTensor)]:
-            others = [name for name in others if not name.endswith("_extra_state")]
-            if others:
-                raise CheckpointError(
-                    f"Reading {self.path}: {others[0]} is {found[others[0]]!r}; expected a dense tensor. "
-                    "Quantised, sparse and wrapped tensors are not made; read the others by .role()."
-                )
-        return {name: tensor.to_torch() for name, tensor in found.items() if isinstance(tensor, LazyTensor)}
+        others = [n for n, t in found.items() if not isinstance(t, LazyTensor) and not n.endswith("_extra_state")]
+        if others:
+            raise CheckpointError(f"Reading {self.path}: {others[0]} is {_not_dense(found[others[0]])}")
+        tensors = {name: tensor for name, tensor in found.items() if isinstance(tensor, LazyTensor)}
+        if names == "plain":
+            tensors = {plain: tensors[name] for name, plain in self.plain_names(role).items()}
+        return {name: tensor.to_torch() for name, tensor in tensors.items()}
+
+    def plain_names(self, role: str | None = None) -> dict[str, str]:
+        """Returns the file's name → the name without wrappers' words, for the tensors of one role. Raises as `role`.
+
+        Names that we wrote ourselves are plain already. Those of a whole module, and of a program with a tree of
+        modules, have no words in front that are not their own layers'.
+        """
+        found = self.role(role)
+        dense = [name for name, tensor in found.items() if isinstance(tensor, LazyTensor)]
+        if self.kind.startswith("Holdfast"):
+            return {name: name for name in dense}
+        whole = any(self.roles[name] is found for name in self._modules if name in self.roles)
+        return plain_names(dense, in_front=not whole and self.made_by not in _PROGRAMS.values())
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{role} ({len(tensors)} tensors)" for role, tensors in self.roles.items())
@@ -107,8 +122,10 @@ class OpenedCheckpoint:
 def open_checkpoint(path: str | os.PathLike[str], *, limits: Limits = LIMITS) -> OpenedCheckpoint:
     """Opens a checkpoint of any program: its structure at once, its values when they are asked for.
 
-    Nothing in it is run, imported or called. Reads what `torch.save` ever wrote, pickles, safetensors (also sharded),
-    `.npz`, gzip'd files, and Holdfast's own runs (`runs/x@best`), checkpoints and files.
+    Nothing in it is run, imported or called. Reads what `torch.save` ever wrote, pickles, safetensors (also sharded and
+    sliced), TorchScript, `torch.export` programs, directories of torch.distributed.checkpoint, `.npz`, gzip'd files,
+    folders that transformers, accelerate and Lightning leave, and Holdfast's own runs (`runs/x@best`), checkpoints and
+    files.
 
     Args:
         path: a file, a folder, or a run with `@best`, `@last` or `@1200`.
@@ -132,19 +149,40 @@ def open_checkpoint(path: str | os.PathLike[str], *, limits: Limits = LIMITS) ->
     if found.file is not None:
         return open_checkpoint(os.path.join(where, found.file), limits=limits)  # noqa: PTH118
     if found.advice is not None:
-        raise _no_weights(where, found)
+        raise no_weights(where, found)
+    if found.kind == "DCP directory":
+        tree = read_directory(where, limits)
+        made = made_by(tree) or "torch.distributed.checkpoint"
+        return OpenedCheckpoint(where, found.kind, tree, find_roles(tree, where), made)
+    if found.kind == "folder of weights":
+        held = contents(where, sorted(os.listdir(where)))  # noqa: PTH208
+        tree = read_folder(where, held, lambda inner: read_place(inner, limits))
+        return OpenedCheckpoint(where, found.kind, tree, find_roles(tree, where), written_by(held))
     file = ByteFile(where)
     if found.kind == "safetensors index":
-        tensors, metadata = read_shards(file, lambda shard: open_checkpoint(shard, limits=limits).role())
+        tensors, metadata = read_index(file, limits)
         return OpenedCheckpoint(where, found.kind, tensors, Roles({"model": tensors}, {}, {}, metadata), None)
     if found.kind == "gzip":
         data = inflate(file, 0, file.num_bytes, limits.may_inflate_to(file.num_bytes), gzip=True)
         inner = MemoryFile(where, bytes(data))
         sniffed = sniff_bytes(inner, limits)
-        if sniffed.advice is not None or sniffed.kind == "gzip":
-            raise _no_weights(where, sniffed._replace(kind=f"{sniffed.kind} in gzip"))
+        if sniffed.advice is not None or sniffed.kind in ("gzip", "safetensors index"):
+            raise no_weights(where, sniffed._replace(kind=f"{sniffed.kind} in gzip"))
         return _open(inner, sniffed.kind, limits, f"{sniffed.kind} in gzip")
     return _open(file, found.kind, limits, found.kind)
+
+
+def _not_dense(record: Any) -> str:
+    """Returns what is in the place of a dense tensor, and what to do."""
+    if "DTensor" in getattr(record, "full_name", ""):
+        return (
+            "one process's piece of a tensor that several share; expected all of it. Open the folder that "
+            "torch.distributed.checkpoint wrote, or save with get_model_state_dict(…, full_state_dict=True)."
+        )
+    return (
+        f"{record!r}; expected a dense tensor. Quantised, sparse and wrapped tensors are not made; read the others by "
+        ".role()."
+    )
 
 
 def _open(file: Bytes, kind: str, limits: Limits, shown: str) -> OpenedCheckpoint:
@@ -155,7 +193,11 @@ def _open(file: Bytes, kind: str, limits: Limits, shown: str) -> OpenedCheckpoin
 
             return _own(file.where, "Holdfast model file", open_model_file(file, tensors, metadata["holdfast"]))
         return OpenedCheckpoint(file.where, shown, tensors, Roles({"model": tensors}, {}, {}, dict(metadata)), None)
-    tree = _READERS[kind](file, limits)
+    tree = read_tree(file, kind, limits)
+    if kind in _PROGRAMS:
+        programs = {"model": tree} if kind == "TorchScript" else tree
+        weights = {name: tensors for name, tensors in programs.items() if tensors}
+        return OpenedCheckpoint(file.where, shown, programs, Roles(weights, {}, {}, {}), _PROGRAMS[kind])
     return OpenedCheckpoint(file.where, shown, tree, find_roles(tree, file.where), made_by(tree))
 
 
@@ -165,28 +207,3 @@ def _own(where: str, kind: str, roles: Roles) -> OpenedCheckpoint:
 
 def _writer(metadata: Mapping[str, Any]) -> str:
     return str(metadata.get("written_by") or "holdfast")
-
-
-def _no_weights(where: str, found: Sniffed) -> CheckpointError:
-    return CheckpointError(
-        f"Opening {where}: it is a {found.kind}; expected a checkpoint. {found.advice or ''}".strip()
-    )
-
-
-def _read_plain_pickle(file: Bytes, limits: Limits) -> Any:
-    """Returns what `pickle.dump` wrote; torch puts each storage into it as a whole old file of its own."""
-
-    def nested(data: bytes) -> Any:
-        return read_torch_legacy(MemoryFile(file.where, data), limits).tree
-
-    return read_pickle(file.whole(), file.where, nested=nested, limits=limits).value
-
-
-_READERS: dict[str, Callable[[Bytes, Limits], Any]] = {
-    "torch zip": lambda file, limits: read_torch_zip(file, limits).tree,
-    "torch legacy": lambda file, limits: read_torch_legacy(file, limits).tree,
-    "torch tar": lambda file, limits: read_torch_tar(file, limits).tree,
-    "pickle": _read_plain_pickle,
-    "npz": read_npz,
-    "npy": lambda file, _: {"array": read_npy(file)},
-}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,20 +87,31 @@ def _is_named_tensors(skeleton: Any) -> bool:
 
 
 def _prove(tensor: LazyTensor, digest: str, what: str) -> None:
-    """Makes the tensor's bytes be compared with their digest when they are read."""
-    tensor.storage.data.fetch = _proven(tensor.storage.data.fetch, digest, what)
+    """Makes the tensor's bytes be compared with their digest when they are read, in either way."""
+    data = tensor.storage.data
+    fetch, read_into = data.fetch, data.read_into
+    data.read_into = None  # never without its proof
 
-
-def _proven(fetch: Callable[[], Buffer] | None, digest: str, what: str) -> Callable[[], Buffer]:
-    def read() -> Buffer:
-        from holdfast.checkpoints.digest import digest_of
-
+    def fetch_proven() -> Buffer:
         if fetch is None:
             raise CheckpointError(f"{what} has no bytes.")
         found = fetch()
         with found.view() as view:
-            if digest_of(view) != digest:
-                raise CheckpointCorrupt(f"{what} does not match its digest. Take another copy of it.")
+            _compare(view, digest, what)
         return found
 
-    return read
+    def read_into_proven(target: memoryview) -> None:
+        assert read_into is not None
+        read_into(target)
+        _compare(target, digest, what)
+
+    data.fetch = fetch_proven
+    if read_into is not None:
+        data.read_into = read_into_proven
+
+
+def _compare(found: memoryview, digest: str, what: str) -> None:
+    from holdfast.checkpoints.digest import digest_of
+
+    if digest_of(found) != digest:
+        raise CheckpointCorrupt(f"{what} does not match its digest. Take another copy of it.")

@@ -6,42 +6,41 @@ Recognised by structure: weights are a mapping of names to tensors, or a module;
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 from holdfast.errors import CheckpointError
 from holdfast.formats.inert import InertObject
-from holdfast.formats.lazy_tensor import LazyTensor
 from holdfast.formats.module_tree import is_tensor, module_attributes, module_state
+from holdfast.formats.nested_file import read_nested
 from holdfast.formats.plain import plain
+from holdfast.formats.role_names import (
+    MODEL_WORDS,
+    Path,
+    State,
+    bare_word,
+    named_parts,
+    own_name,
+    role_of,
+    split_models,
+)
+from holdfast.formats.state_kinds import (
+    arrays_as_tensors,
+    as_list,
+    by_name,
+    halves_of,
+    has_axes,
+    is_optimizer,
+    is_random_state,
+    is_schedule,
+    is_state_dict,
+)
+
+__all__ = ["Roles", "find_roles", "is_optimizer"]
 
 _MAX_LEVELS = 8  # of containers above the weights; those in use have at most four
 _MAX_ITEMS = 64  # of a list that may hold weights
 _MAX_PARTS = 256  # models, optimizers and schedules in one file
-_MODEL_WORDS = {
-    "",
-    "sd",
-    "model",
-    "net",
-    "network",
-    "state",
-    "weights",
-    "weight",
-    "params",
-    "param",
-    "module",
-    "model_state",
-}
-_EMA_WORDS = {"ema", "averaged", "average", "swa", "shadow", "polyak"}
-_ENDINGS = r"[_.]?(state_?dict|weights|params|state|dict)$"
-# Prefixes of a Lightning module's names that stand for models of their own.
-_PARTS = {
-    "generator", "discriminator", "gen", "disc", "g", "d", "netg", "netd", "net_g", "net_d", "encoder", "decoder",
-    "student", "teacher", "actor", "critic", "generator_ema", "ema",
-}  # fmt: skip
-
-State = dict[str, Any]
-Path = tuple[str, ...]
+_MAX_NESTED = 4  # files of torch within one file
 _NOTHING = object()
 
 
@@ -52,23 +51,30 @@ class Roles(NamedTuple):
         weights: role → name → tensor: "model", "ema", or what the file calls it.
         optimizers, schedules: by the file's name for them.
         metadata: everything else, as plain values.
+        modules: the roles that were pickled as whole modules: every word of their names is a module's own.
     """
 
     weights: dict[str, State]
     optimizers: dict[str, State]
     schedules: dict[str, State]
     metadata: dict[str, Any]
+    modules: frozenset[str] = frozenset()
 
 
 def find_roles(tree: Any, where: str) -> Roles:
     """Takes a tree apart. Args: `where` is the file, for messages. Raises CheckpointError when it is nested too far."""
     search = _Search(where)
-    rest = search.walk(tree, ())
+    rest = search.walk(by_name(tree), ())
     metadata = rest if isinstance(rest, dict) else {} if rest is _NOTHING else {"value": rest}
-    weights = _named(search.weights, _role)
+    weights = named_parts(search.weights, role_of)
+    if len(weights) == 1 and "ema" not in weights and bare_word(next(iter(search.weights), ("",))[-1:]) in MODEL_WORDS:
+        weights = {"model": next(iter(weights.values()))}  # the words around it had to tell it from nothing
     if isinstance(tree, dict) and "pytorch-lightning_version" in tree and "model" in weights:
-        weights |= {k: v for k, v in _split(weights["model"]).items() if k not in weights}
-    return Roles(weights, _named(search.optimizers, _own_name), _named(search.schedules, _own_name), metadata)
+        weights |= {k: v for k, v in split_models(weights["model"]).items() if k not in weights}
+    modules = frozenset(role for role, state in weights.items() if id(state) in search.modules)
+    return Roles(
+        weights, named_parts(search.optimizers, own_name), named_parts(search.schedules, own_name), metadata, modules
+    )
 
 
 class _Search:
@@ -81,11 +87,15 @@ class _Search:
         self.schedules: dict[Path, State] = {}
         self.seen: set[int] = set()
         self.parts: dict[int, tuple[dict[Path, State], State]] = {}
+        self.modules: set[int] = set()
+        self.nested: list[bytes] = []
         self.spent = [0]
         self.memo: dict[int, Any] = {}
 
     def walk(self, node: Any, path: Path) -> Any:
         """Notes what is at a node and below; returns what is left of it as a plain value, or _NOTHING."""
+        if type(node) is bytes and (inner := self._within(node)) is not None:
+            node = inner
         if isinstance(node, (dict, list, tuple, InertObject)) and len(path) < _MAX_LEVELS:
             if id(node) in self.parts:  # one model in two roles
                 self._add(self.parts[id(node)], path)
@@ -113,36 +123,62 @@ class _Search:
         if len(self.weights) + len(self.optimizers) + len(self.schedules) > _MAX_PARTS:
             raise CheckpointError(f"Reading {self.where}: it holds more than {_MAX_PARTS} models and optimizers.")
 
+    def _within(self, data: bytes) -> Any:
+        """Returns the tree of a file of torch that some bytes are; None for others and for what was read before."""
+        if len(self.nested) >= _MAX_NESTED or any(data is known for known in self.nested):
+            return None
+        tree = read_nested(data, self.where)
+        if tree is not None:
+            self.nested.append(data)
+        return tree
+
     def _part(self, node: Any, path: Path) -> tuple[dict[Path, State], State] | None:
         """Returns what a node is that is a whole of its own, and its state: weights, an optimizer, a schedule."""
-        if module_attributes(node) is not None:
-            return self.weights, module_state(node, self.where, self.spent)
+        if module_attributes(node) is not None and (state := module_state(node, self.where, self.spent)):
+            self.modules.add(id(state))
+            return self.weights, state
         held = node.attributes if isinstance(node, InertObject) else node
         if not isinstance(held, dict):
             return None
         if is_optimizer(held):
-            return self.optimizers, held
-        if "last_epoch" in held and ("_step_count" in held or "base_lrs" in held):
+            return self.optimizers, {key: as_list(value) for key, value in held.items()}
+        if is_schedule(held):
             return self.schedules, held
-        if isinstance(node, dict) and is_state_dict(node) and not _is_random_state(node, path):
-            return self.weights, dict(node)
+        if isinstance(node, dict):
+            node = arrays_as_tensors(node)
+            if is_state_dict(node) and not is_random_state(node, path):
+                return self.weights, dict(node)
+            if halves := halves_of(node):
+                return self.weights, halves
         return None
 
     def _walk_dict(self, node: State, path: Path) -> Any:
-        tensors = {k: v for k, v in node.items() if is_tensor(v) and type(k) is str and ("." in k or _has_axes(v))}
-        if any("." in name and _has_axes(tensor) for name, tensor in tensors.items()):
+        node = arrays_as_tensors(node)
+        tensors = {k: v for k, v in node.items() if is_tensor(v) and type(k) is str and ("." in k or has_axes(v))}
+        if any("." in name and has_axes(tensor) for name, tensor in tensors.items()):
             self.weights[path] = tensors  # weights with counters among them
             node = {k: v for k, v in node.items() if k not in tensors}
-        rest = {k: self.walk(v, (*path, k if type(k) is str else repr(k)[:40])) for k, v in node.items()}
+        # Composer swaps the average into the model before it saves; what lies beside it is then the training's own.
+        swapped = "ema_model" if node.get("ema_weights_active") is True else None
+        words = {k: "trained" if k == swapped else k if type(k) is str else repr(k)[:40] for k in node}
+        rest = {k: self.walk(v, (*path, words[k])) for k, v in node.items()}
         rest = {k if type(k) in (str, int) else repr(k)[:40]: v for k, v in rest.items() if v is not _NOTHING}
         return rest if rest or not node else _NOTHING
 
     def _walk_object(self, node: InertObject, path: Path) -> Any:
-        held = node.attributes
+        held = dict(node.attributes)
+        for value in node.attributes.values():
+            if type(value) is bytes and isinstance(inner := self._within(value), dict):
+                held |= inner
+        # scikit-learn's convention: `module_` is what was fitted, `module` what it was made from.
+        held = {name: value for name, value in held.items() if f"{name}_" not in held}
         before = len(self.weights) + len(self.optimizers)
         for name, value in held.items():
             if isinstance(value, (dict, list, tuple, InertObject)) and type(name) is str:
                 self.walk(value, (*path, name))
+        for value in node.args if type(node.args) is tuple else ():  # what it was to be made of
+            if isinstance(value, (dict, list, tuple, InertObject)):
+                self.walk(value, path)
         if len(self.weights) + len(self.optimizers) > before:
             return {"class": node.full_name}
         return plain(node, self.where, self.memo)
@@ -153,71 +189,3 @@ class _Search:
         rest = [self.walk(value, (*path, str(number))) for number, value in enumerate(node)]
         left = [value for value in rest if value is not _NOTHING]
         return left if left else _NOTHING
-
-
-def is_optimizer(value: State) -> bool:
-    """Returns whether a mapping is the state of an optimizer, as torch or fastai writes it."""
-    groups, state = value.get("param_groups", value.get("hypers")), value.get("state")
-    return (
-        isinstance(groups, list) and isinstance(state, (dict, list)) and all(isinstance(g, dict) for g in groups[:100])
-    )
-
-
-def is_state_dict(value: State) -> bool:
-    """Returns whether a mapping is weights: names to tensors, and not mere figures that happen to be tensors."""
-    tensors = [(k, v) for k, v in value.items() if is_tensor(v)]
-    others = (k for k, v in value.items() if not is_tensor(v))
-    if not tensors or not all(type(k) is str for k in value):
-        return False
-    if not all(k.endswith("_extra_state") for k in others):
-        return False
-    return any("." in k or _has_axes(v) for k, v in tensors)
-
-
-def _has_axes(tensor: Any) -> bool:
-    """Returns whether a tensor is more than a single figure."""
-    return not isinstance(tensor, LazyTensor) or bool(tensor.shape)
-
-
-def _is_random_state(value: State, path: Path) -> bool:
-    if path and re.search(r"rng|random|generator_state", path[-1]):
-        return True
-    return all(isinstance(v, LazyTensor) and v.dtype == "uint8" and len(v.shape) == 1 for v in value.values())
-
-
-def _role(path: Path) -> str:
-    """Returns what a part at a path of the tree is for."""
-    for word in reversed(path):
-        bare = re.sub(_ENDINGS, "", word.lower())
-        words = set(re.split(r"[_.\-]", word.lower()))
-        if words & _EMA_WORDS:
-            return "ema"
-        if bare in _MODEL_WORDS:
-            continue
-        if bare.isdigit():
-            continue
-        return re.sub(_ENDINGS, "", word) or word
-    return "model"
-
-
-def _own_name(path: Path) -> str:
-    return next((word for word in reversed(path) if not word.isdigit()), "")
-
-
-def _named(found: dict[Path, State], name: Any) -> dict[str, State]:
-    """Gives each part a short name; parts whose short names agree get their paths, the least nested one excepted."""
-    named: dict[str, State] = {}
-    for path, state in sorted(found.items(), key=lambda item: len(item[0])):
-        short = name(path) or "whole"
-        named[short if short not in named else ".".join(path)] = state
-    return named
-
-
-def _split(weights: State) -> dict[str, State]:
-    """Returns the models that one Lightning module consists of, if its names say so."""
-    parts: dict[str, State] = {}
-    for name, tensor in weights.items():
-        head, _, tail = name.partition(".")
-        parts.setdefault(head, {})[tail or name] = tensor
-    known = [head for head in parts if head.lower() in _PARTS]
-    return {head: parts[head] for head in known} if len(known) > 1 else {}

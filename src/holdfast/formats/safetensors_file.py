@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections import Counter
+from functools import partial
 from typing import Any, NamedTuple
 
 from holdfast.errors import CheckpointCorrupt
-from holdfast.formats.byte_file import Buffer, Bytes
+from holdfast.formats.byte_file import Bytes
 from holdfast.formats.inert import Damage
 from holdfast.formats.lazy_tensor import ITEM_BYTES, LazyTensor, Storage, StoredBytes, is_count
 
@@ -21,6 +22,7 @@ DTYPES = {
     "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64", "F8_E4M3FNUZ": "float8_e4m3fnuz",
     "F8_E5M2FNUZ": "float8_e5m2fnuz", "F8_E8M0": "float8_e8m0fnu",
+    "F4": "float4_e2m1fn_x2",
 }  # fmt: skip
 
 
@@ -41,7 +43,7 @@ def read_safetensors(file: Bytes) -> Safetensors:
     if not 2 <= length <= min(_MAX_HEADER, file.num_bytes - 8):
         raise _corrupt(file, f"a header of {length:,} bytes in a file of {file.num_bytes:,}")
     try:
-        header = json.loads(file.read(8, length))
+        header = json.loads(file.read(8, length), object_pairs_hook=_table)
     except (ValueError, RecursionError) as error:
         raise _corrupt(file, f"a header that is no JSON ({error})") from error
     metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
@@ -58,18 +60,30 @@ def read_safetensors(file: Bytes) -> Safetensors:
     return Safetensors(found, {str(k): v for k, v in metadata.items() if isinstance(v, str)})
 
 
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a table of the header. Raises ValueError when a name is there twice: readers would differ over it."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"two entries called {twice[:200]!r}")
+    return table
+
+
 def _describe(file: Bytes, name: str, entry: dict[str, Any], base: int) -> LazyTensor:
     kind, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
         raise _corrupt(file, f"an entry of {name!r} without shape or place")
     if not isinstance(kind, str) or kind not in DTYPES or not all(map(is_count, [*shape, *offsets])):
         raise _corrupt(file, f"tensor {name!r} of the type {kind!r} and shape {shape}, which we do not know")
+    if kind == "F4" and shape:  # the file counts values of half a byte, torch the bytes
+        shape = [*shape[:-1], shape[-1] / 2 if shape[-1] % 2 else shape[-1] // 2]
     dtype, num_values = DTYPES[kind], math.prod(shape)
     start, num_bytes = offsets[0], offsets[1] - offsets[0]
     if num_bytes != num_values * ITEM_BYTES[dtype]:
         raise _corrupt(file, f"tensor {name!r} of {kind} {shape} in {num_bytes:,} bytes")
     data = StoredBytes(file.where, name, num_bytes)
-    data.fetch = _fetch(file, base + start, num_bytes)
+    data.fetch = partial(file.buffer, base + start, num_bytes)
+    data.read_into = partial(file.read_into, base + start)
     try:
         return LazyTensor(Storage(data, dtype, num_values), dtype, 0, tuple(shape), row_major(shape))
     except Damage as damage:
@@ -83,10 +97,6 @@ def row_major(shape: list[int] | tuple[int, ...]) -> tuple[int, ...]:
         strides.append(step)
         step *= max(extent, 1)
     return tuple(reversed(strides))
-
-
-def _fetch(file: Bytes, start: int, num_bytes: int) -> Callable[[], Buffer]:
-    return lambda: file.buffer(start, num_bytes)
 
 
 def _corrupt(file: Bytes, what: str) -> CheckpointCorrupt:

@@ -30,11 +30,7 @@ def read_shards(index: ByteFile, open_shard: Callable[[str], dict[str, Any]]) ->
     where, names = index.where, _weight_map(index)
     folder = os.path.dirname(where)  # noqa: PTH120  # importing pathlib costs a third of a whole look
     for shard in sorted(set(names.values())):
-        if shard in ("", ".", "..") or any(letter in shard for letter in "/\\\0:"):
-            raise CheckpointError(
-                f"Reading {where}: it places weights in {shard[:200]!r}; expected names of files beside it. "
-                "An index that leads elsewhere is not followed; write the plain names into it if you trust it."
-            )
+        check_neighbour(where, shard)
     shards = {}
     for shard in sorted(set(names.values())):
         path = os.path.join(folder, shard)  # noqa: PTH118
@@ -47,6 +43,15 @@ def read_shards(index: ByteFile, open_shard: Callable[[str], dict[str, Any]]) ->
             "Index and shards are not of one save; fetch all of them again."
         )
     return {name: shards[shard][name] for name, shard in names.items()}, _metadata(index)
+
+
+def check_neighbour(where: str, name: str) -> None:
+    """Raises CheckpointError when a name that the file `where` gives is not that of a file beside it."""
+    if name in ("", ".", "..") or any(letter in name for letter in "/\\\0:"):
+        raise CheckpointError(
+            f"Reading {where}: it places weights in {name[:200]!r}; expected names of files beside it. "
+            "An index that leads elsewhere is not followed; write the plain names into it if you trust it."
+        )
 
 
 def _table(index: ByteFile) -> Any:

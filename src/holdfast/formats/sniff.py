@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from holdfast.errors import CheckpointError
 from holdfast.formats.byte_file import ByteFile, Bytes
+from holdfast.formats.folder import contents
 from holdfast.formats.limits import LIMITS, Limits
 from holdfast.formats.torch_tar import MEMBERS, is_tar_header, tar_members
 from holdfast.formats.zip_archive import ZipArchive
@@ -34,11 +35,9 @@ _ADVICE = {
     "picture": "It is an image. Is it the right file?",
     "PDF": "It is a document. Is it the right file?",
     "compressed file": "Decompress it (unxz, bunzip2, unzstd, 7z, unrar) and open what comes out.",
+    "TorchScript before 1.4": "Its weights have another layout. Load it with torch.jit.load and save its state_dict().",
     "zip archive": "It has no data.pkl and no arrays. Unpack it and open the checkpoint that is in it.",
     "tar archive": "It is not torch's own. Unpack it and open the checkpoint that is in it.",
-    "TorchScript": "It is a program with its weights. Load it with torch.jit.load and save its state_dict().",
-    "torch.export program": "It is a program with its weights. Load it with torch.export.load and save its state_dict.",
-    "DCP directory": "It is of torch.distributed.checkpoint. Turn it into one file with torch's dcp_to_torch_save.",
     "empty folder": "There is nothing in it. Check the path.",
     "folder": "It is neither a run, a checkpoint nor a folder of shards with their index. Name the file in it.",
     "unknown": "It begins like nothing we know. Is it the right file, and whole?",
@@ -57,15 +56,22 @@ class Sniffed(NamedTuple):
 
     Attributes:
         kind: "torch zip", "torch legacy", "torch tar", "pickle", "safetensors", "safetensors index", "npz", "npy",
-            "gzip", "Holdfast checkpoint", "Holdfast run", "folder of weights", or one of those that have no weights
-            we read: "web page", "ONNX" ….
+            "gzip", "TorchScript", "torch.export program", "DCP directory", "Holdfast checkpoint", "Holdfast run",
+            "folder of weights", or one of those that have no weights we read: "web page", "ONNX" ….
         advice: what to do with one that has no weights we read; None for the others.
-        file: for a folder of weights, the file to open.
+        file: for a folder of weights, the file to open when there is nothing beside it.
     """
 
     kind: str
     advice: str | None = None
     file: str | None = None
+
+
+def a(kind: str) -> str:
+    """Returns a kind with its article, for sentences."""
+    if kind in ("unknown", "text", "XML", "JSON"):
+        return {"unknown": "of no kind we know", "text": "plain text"}.get(kind, kind)
+    return f"an {kind}" if kind.startswith(("empty", "ONNX", "HDF5", "npy", "npz")) else f"a {kind}"
 
 
 def sniff(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Sniffed:
@@ -126,8 +132,10 @@ def _zip_kind(file: Bytes, head: bytes, limits: Limits) -> str:
     if "data.pkl" in inner | set(names):
         script = "constants.pkl" in inner or any(name.startswith("code/") for name in inner)
         return "TorchScript" if script else "torch zip"
-    if any(name.endswith("serialized_exported_program.json") or "models/" in name for name in names):
+    if "archive_format" in inner or any(name.endswith("serialized_exported_program.json") for name in names):
         return "torch.export program"
+    if "model.json" in inner and "version" in inner:
+        return "TorchScript before 1.4"
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
     return "Keras archive" if "model.weights.h5" in names else "zip archive"
@@ -164,10 +172,9 @@ def _folder(path: str) -> Sniffed:
     if "checkpoints" in names and os.path.isdir(os.path.join(path, "checkpoints")):  # noqa: PTH112, PTH118
         return Sniffed("Holdfast run")
     if ".metadata" in names:
-        return Sniffed("DCP directory", _ADVICE["DCP directory"])
-    for suffix in (".safetensors.index.json", ".bin.index.json", ".safetensors", ".bin"):
-        found = [name for name in names if name.endswith(suffix) and not name.startswith(".")]
-        if len(found) == 1:
-            return Sniffed("folder of weights", None, found[0])
+        return Sniffed("DCP directory")
+    held = contents(path, names)
+    if held.has_weights:
+        return Sniffed("folder of weights", None, held.only)
     kind = "folder" if names else "empty folder"
     return Sniffed(kind, _ADVICE[kind])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from holdfast.errors import CheckpointCorrupt
-from holdfast.formats.byte_file import Buffer, Bytes
+from holdfast.formats.byte_file import Bytes
 from holdfast.formats.inert import Damage, Global
 from holdfast.formats.lazy_tensor import (
     ITEM_BYTES,
@@ -78,15 +78,12 @@ class _Storages:
             if there != num_bytes:
                 raise Damage(f"storage {key[:100]!r} of {num_bytes:,} bytes, whose entry has {there:,}")
             data = StoredBytes(self.archive.file.where, key, num_bytes, location, swapped(self.byte_order, kind))
-            data.fetch = _fetch(self.archive, f"{self.folder}data/{key}")
+            data.fetch = partial(self.archive.buffer, f"{self.folder}data/{key}")
+            data.read_into = partial(self.archive.read_into, f"{self.folder}data/{key}")
             self.known[key] = data
         elif data.num_bytes != num_bytes:
             raise Damage(f"storage {key[:100]!r} of {num_bytes:,} bytes here and {data.num_bytes:,} before")
         return Storage(data, kind, num_values)
-
-
-def _fetch(archive: ZipArchive, name: str) -> Callable[[], Buffer]:
-    return lambda: archive.buffer(name)
 
 
 def storage_reference(reference: Any, length: int) -> tuple[str, str, str, int]:

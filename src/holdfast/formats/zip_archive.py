@@ -13,7 +13,8 @@ import zlib
 from typing import NamedTuple
 
 from holdfast.errors import CheckpointCorrupt, CheckpointError
-from holdfast.formats.byte_file import Buffer, Bytes, inflate
+from holdfast.formats.byte_file import Buffer, Bytes, FileSlice, MemoryFile, inflate
+from holdfast.formats.crc32 import Crc32, crc32
 from holdfast.formats.limits import LIMITS, Limits
 
 _END, _END64, _LOCATOR64, _ENTRY, _LOCAL = b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK\1\2", b"PK\3\4"
@@ -98,9 +99,35 @@ class ZipArchive:
                 raise self._corrupt(f"{len(data):,} bytes in {name!r}, whose entry says {entry.num_bytes:,}")
             made = Buffer(data, 0, len(data))
         with made.view() as view:  # a checksum of 0 says that there is none: torch can leave them out
-            if entry.crc and zlib.crc32(view) != entry.crc:
+            if entry.crc and crc32(view) != entry.crc:
                 raise self._corrupt(f"an entry {name!r} that does not match its checksum")
         return made
+
+    def read_into(self, name: str, target: memoryview) -> None:
+        """Copies the bytes of one entry into memory of the same size, and proves them on the way.
+
+        Raises as `buffer` does; then what is in `target` is no one's data.
+        """
+        entry = self._entry(name)
+        if entry.method != STORED:
+            with self.buffer(name).view() as view:
+                target[:] = view
+            return
+        running = Crc32(entry.num_bytes)
+        step = running.update if entry.crc else None
+        self.file.read_into(self._data_starts[name], target, step)
+        if entry.crc and running.finish() != entry.crc:
+            raise self._corrupt(f"an entry {name!r} that does not match its checksum")
+
+    def open(self, name: str) -> Bytes:
+        """Returns one entry as a file of its own: an archive within the archive. Raises as `buffer` does.
+
+        One that is stored is a piece of this file, not proven: whatever lies in it proves itself.
+        """
+        entry, place = self._entry(name), f" ({name[:200]})"
+        if entry.method == STORED:
+            return FileSlice(self.file, self._data_starts[name], entry.num_bytes, place)
+        return MemoryFile(self.file.where + place, bytes(self.buffer(name).view()))
 
     def _entry(self, name: str) -> Entry:
         if name not in self.entries:

@@ -74,7 +74,7 @@ def pretrained_state(library: str, name: str) -> dict[str, torch.Tensor]:
         raise ConfigError(
             f"Getting the published weights of {library}:{name}: "
             f"{(str(error) or repr(error)).splitlines()[0]}. "
-            "Where there is no network, fetch them elsewhere and give the file: --weights FILE."
+            "Where there is no network, fetch them elsewhere and give the file: --init FILE."
         ) from error
 
 

@@ -10,18 +10,16 @@ from typing import Any
 
 import torch
 
-from holdfast.checkpoints import read_single_file
 from holdfast.checkpoints.digest import digest_of
-from holdfast.checkpoints.single_file import is_single_file
 from holdfast.config import Config
 from holdfast.data import Loader
 from holdfast.data.files import FilePictures
 from holdfast.data.transforms import Preprocessing, eval_transform, train_transform
 from holdfast.distributed import current_world
 from holdfast.errors import ConfigError
+from holdfast.fitting import LoadReport, load_into
 from holdfast.inference import choose_device, fixed_batch_size
 from holdfast.models.registry import Architecture
-from holdfast.models.weights import WeightsReport, load_pretrained, read_weights
 from holdfast.models.zoo import pretrained_state
 from holdfast.randomness import derive_seed, seed_generators
 from holdfast.run.prepare import PreparedData, default_workers
@@ -29,6 +27,8 @@ from holdfast.run.recipe import DataSummary, preprocessing_for
 from holdfast.training import TrainState, build_loss, build_optimizer, build_schedule
 from holdfast.training.freeze import freeze
 from holdfast.training.schedule import Schedule
+
+INIT_FILE = "init.json"  # what became of each tensor of --init
 
 
 @dataclass
@@ -154,30 +154,26 @@ def schedule_of(config: Config, steps_per_epoch: int) -> Schedule:
     )
 
 
-def load_first_weights(bench: Workbench) -> WeightsReport | None:
-    """Loads what --weights names into the fresh model; None when nothing was asked for. Raises HoldfastError."""
-    asked = bench.config.weights
+def load_first_weights(bench: Workbench) -> LoadReport | None:
+    """Loads what --init names into the fresh model; None when nothing was asked for. Raises HoldfastError."""
+    config = bench.config
+    asked = config.weights
     if not asked:
         return None
+    source: str | dict[str, torch.Tensor] = asked
     if asked == "pretrained":
         library, _, name = bench.architecture.name.partition(":")
         if library not in ("torchvision", "timm"):
-            raise ConfigError(
-                f"There are no published weights of {bench.architecture.name}. Give a file: --weights FILE."
-            )
-        state = pretrained_state(library, name)
-    else:
-        path = Path(asked).expanduser()
-        if not path.is_file():
-            raise ConfigError(
-                f"--weights {asked}: there is no such file. Give `pretrained`, or a .safetensors or .pth file."
-            )
-        state = _read_weights(path)
-    return load_pretrained(bench.state.model, state, asked)
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Reads a state dict from a file; one of our own is verified first."""
-    if path.suffix == ".safetensors" and is_single_file(path):
-        return read_single_file(path).tensors
-    return read_weights(path)
+            raise ConfigError(f"There are no published weights of {bench.architecture.name}. Give a file: --init FILE.")
+        source = pretrained_state(library, name)
+    elif not Path(source := str(Path(asked).expanduser())).exists() and "@" not in asked:
+        raise ConfigError(f"--init {asked}: there is no such file. Give `pretrained`, or a file, folder or run.")
+    return load_into(
+        bench.state.model,
+        source,
+        role=config.role,
+        rename=config.rename,
+        prefix=config.prefix or "",
+        classes=bench.data.classes,
+        min_matched=config.min_matched,
+    )

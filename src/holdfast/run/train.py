@@ -17,7 +17,7 @@ from holdfast.errors import ConfigError, RunError
 from holdfast.models.registry import resolve_name
 from holdfast.run import resume
 from holdfast.run.best import BEST_FILE
-from holdfast.run.build import Workbench, build, load_first_weights, set_up_torch
+from holdfast.run.build import INIT_FILE, Workbench, build, load_first_weights, set_up_torch
 from holdfast.run.console import Console
 from holdfast.run.curves import Curves
 from holdfast.run.directory import RunDirectory, now
@@ -176,6 +176,7 @@ def _work(
                 console.say(take_over(session, source))
             elif (report := load_first_weights(bench)) is not None:
                 console.say(f"weights: {report}")
+                directory.write_json(INIT_FILE, report.to_json())
             trained = session.run(stop)
             summary = finish(session, stop) if trained else None
     finally:

@@ -9,18 +9,45 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import CheckpointCorrupt, CheckpointError
-from holdfast.formats.byte_file import ByteFile, MemoryFile, inflate
+from holdfast.formats.byte_file import ByteFile, Bytes, FileSlice, MemoryFile, inflate
 
 
-@pytest.fixture(params=["file", "memory"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> ByteFile | MemoryFile:
-    """The numbers 0 to 255, 20,000 times, on disk and in memory."""
+@pytest.fixture(params=["file", "memory", "slice", "slice of memory"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Bytes:
+    """The numbers 0 to 255, 20,000 times, on disk and in memory, alone and between other bytes."""
     data = bytes(range(256)) * 20_000
     (tmp_path / "numbers.bin").write_bytes(data)
-    return ByteFile(tmp_path / "numbers.bin") if request.param == "file" else MemoryFile("numbers.bin", data)
+    (tmp_path / "more.bin").write_bytes(b"before" + data + b"behind")
+    made: dict[str, Bytes] = {
+        "file": ByteFile(tmp_path / "numbers.bin"),
+        "memory": MemoryFile("numbers.bin", data),
+        "slice": FileSlice(ByteFile(tmp_path / "more.bin"), 6, len(data), " (numbers)"),
+        "slice of memory": FileSlice(
+            FileSlice(MemoryFile("numbers", b"xy" + data + b"z"), 1, len(data) + 2), 1, len(data)
+        ),
+    }
+    return made[request.param]
 
 
-def test_pieces_are_the_bytes_that_lie_there(source: ByteFile | MemoryFile) -> None:
+@pytest.mark.parametrize(("start", "count"), [(0, 5_120_000), (7, 3_000_001), (5_119_999, 1), (9, 0)])
+def test_memory_that_is_there_can_be_filled(source: Bytes, start: int, count: int) -> None:
+    """With the bytes that lie there, each of which is looked at once; beyond the end there are none."""
+    target, seen = bytearray(count), []
+    source.read_into(start, memoryview(target), lambda piece: seen.append(bytes(piece)))
+    assert target == source.read(start, count)
+    assert b"".join(seen) == target
+    with pytest.raises(CheckpointCorrupt, match=r"it ends at byte 5,120,0\d\d; expected|it ends at byte 5,120,000"):
+        source.read_into(start + 20, memoryview(bytearray(5_120_000)))
+
+
+def test_a_piece_beyond_the_end_of_its_file_is_refused(tmp_path: Path) -> None:
+    """The message names the file and the piece."""
+    (tmp_path / "f").write_bytes(bytes(10))
+    with pytest.raises(CheckpointCorrupt, match=r"Reading .*f \(entry\): it ends at byte 10; expected 8 bytes from 3"):
+        FileSlice(ByteFile(tmp_path / "f"), 3, 8, " (entry)")
+
+
+def test_pieces_are_the_bytes_that_lie_there(source: Bytes) -> None:
     """Small and large, read, mapped or as a whole; at the end there are fewer."""
     assert source.num_bytes == 5_120_000
     assert source.read(255, 3) == b"\xff\x00\x01"
@@ -41,10 +68,10 @@ def test_a_large_piece_is_mapped_and_can_be_written_to(tmp_path: Path) -> None:
     assert (tmp_path / "f").read_bytes() == bytes(2 << 20)
 
 
-def test_a_piece_beyond_the_end_is_refused(source: ByteFile | MemoryFile) -> None:
+def test_a_piece_beyond_the_end_is_refused(source: Bytes) -> None:
     """The message says where the file ends."""
     for start, count in ((5_119_999, 2), (-1, 1)):
-        with pytest.raises(CheckpointCorrupt, match=r"numbers.bin: it ends at byte 5,120,000; expected . bytes from"):
+        with pytest.raises(CheckpointCorrupt, match=r"numbers.*: it ends at byte 5,120,000; expected . bytes from"):
             source.buffer(start, count)
 
 

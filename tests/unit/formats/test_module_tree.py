@@ -73,7 +73,7 @@ def test_a_whole_pickled_module_opens_without_its_class(
     with pytest.raises(ModuleNotFoundError, match="No module named 'lost_project'"):
         importlib.import_module("lost_project")
     opened = open_checkpoint(tmp_path / "whole.pt")
-    found = opened.weights()
+    found = opened.weights(names="file")
     assert list(opened.roles) == ["model"]
     assert list(found) == list(truth)
     assert all(torch.equal(found[name], tensor) for name, tensor in truth.items())
@@ -102,6 +102,22 @@ def test_traced_graphs_are_modules_too(tmp_path: Path) -> None:
     torch.save(torch.fx.symbolic_trace(net), tmp_path / "fx.pt")
     found = open_checkpoint(tmp_path / "fx.pt").weights()
     assert {name: t.tolist() for name, t in found.items()} == {n: t.tolist() for n, t in net.state_dict().items()}
+
+
+def test_a_compiled_module_pickled_whole_keeps_its_word(tmp_path: Path) -> None:
+    """torch.compile's module is pickled as a call with the module in it; its names begin with `_orig_mod.`."""
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    compiled = torch.compile(net, backend="eager")
+    torch.save(compiled, tmp_path / "compiled.pt")
+    found = open_checkpoint(tmp_path / "compiled.pt").role()
+    assert list(found) == list(compiled.state_dict()) == ["_orig_mod.0.weight", "_orig_mod.0.bias"]
+    assert torch.equal(found["_orig_mod.0.weight"].to_torch(), net[0].weight)
+
+
+def test_a_module_without_tensors_is_no_role(tmp_path: Path) -> None:
+    """A loss function beside the model does not make the model any less obvious."""
+    torch.save({"learner": nn.Linear(2, 2), "loss_func": nn.CrossEntropyLoss()}, tmp_path / "c.pt")
+    assert list(open_checkpoint(tmp_path / "c.pt").roles) == ["learner"]
 
 
 def test_what_is_no_module_has_no_attributes_of_one() -> None:

@@ -56,9 +56,26 @@ class TestSafetensors:
         assert opened.kind == "safetensors in gzip"
         assert opened.weights()["a.b"].tolist() == [1, 1]
 
+    def test_values_of_half_a_byte_are_read(self, tmp_path: Path) -> None:
+        """The library writes how many there are, torch has two in each byte."""
+        truth = torch.arange(8, dtype=torch.uint8).reshape(2, 4).view(torch.float4_e2m1fn_x2)
+        safetensors.torch.save_file({"w.x": truth}, tmp_path / "f.safetensors")
+        found = open_checkpoint(tmp_path / "f.safetensors").weights()["w.x"]
+        assert (found.dtype, found.shape) == (truth.dtype, truth.shape)
+        assert torch.equal(found.view(torch.uint8), truth.view(torch.uint8))
+
+    def test_a_name_that_is_there_twice_is_refused(self, tmp_path: Path) -> None:
+        """One reader would take the first, another the last."""
+        entry = json.dumps({"dtype": "U8", "shape": [1], "data_offsets": [0, 1]})
+        header = f'{{"w": {entry}, "w": {entry}}}'.encode()
+        (tmp_path / "s.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"x")
+        with pytest.raises(CheckpointCorrupt, match="two entries called 'w'"):
+            open_checkpoint(tmp_path / "s.safetensors")
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
+            ({"dtype": "F4", "shape": [1, 15]}, r"tensor 'w' of F4 \[1, 7.5\] in 8 bytes"),
             ({"dtype": "F3"}, r"tensor 'w' of the type 'F3' and shape \[2\]"),
             ({"shape": [3]}, r"tensor 'w' of F32 \[3\] in 8 bytes"),
             ({"shape": [-2]}, r"of the type 'F32' and shape \[-2\]"),
@@ -257,3 +274,21 @@ def test_extra_state_of_modules_is_kept_and_is_no_tensor(tmp_path: Path) -> None
     opened = open_checkpoint(tmp_path / "e.pt")
     assert opened.roles["model"]["a._extra_state"] == {"seen": 3}
     assert list(opened.weights()) == ["a.weight"]
+
+
+@pytest.mark.row("S7")
+def test_weights_have_plain_names_unless_the_files_are_asked_for(tmp_path: Path) -> None:
+    """The words of wrappers and their counters are left out; the file's own names stay in the roles."""
+    tree = {"module._orig_mod.fc.weight": torch.ones(1, 1), "module._orig_mod.fc.bias": torch.zeros(1)}
+    torch.save({**tree, "n_averaged": torch.tensor(3)}, tmp_path / "w.pt")
+    opened = open_checkpoint(tmp_path / "w.pt")
+    assert list(opened.weights()) == ["fc.weight", "fc.bias"]
+    assert list(opened.weights(names="file")) == [*tree, "n_averaged"]
+    assert list(opened.role()) == [*tree, "n_averaged"]
+
+
+def test_our_own_names_are_plain_already(tmp_path: Path) -> None:
+    """A layer called `model` is one of the net's, not a word of a program around it."""
+    store = CheckpointStore(tmp_path / "run/checkpoints", background=False)
+    store.save(1, {"model": nn.ModuleDict({"model": nn.Linear(1, 1)})})
+    assert list(open_checkpoint(tmp_path / "run").weights()) == ["model.weight", "model.bias"]

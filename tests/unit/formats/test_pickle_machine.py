@@ -20,7 +20,8 @@ from holdfast.formats.arrays import InertArray
 from holdfast.formats.inert import Global, InertObject
 from holdfast.formats.limits import Limits
 from holdfast.formats.pickle_literals import LITERALS, TEXTS
-from holdfast.formats.pickle_machine import _OPERATIONS, read_pickle
+from holdfast.formats.pickle_machine import read_pickle
+from holdfast.formats.pickle_operations import OPERATIONS
 
 PROTOCOLS = range(6)
 PLAIN = [
@@ -166,9 +167,9 @@ def test_strings_of_python_2_are_text_or_bytes() -> None:
 
 def test_every_opcode_of_python_is_known() -> None:
     """The machine has an operation for each opcode that Python's own documentation lists."""
-    known = {*LITERALS, *TEXTS, *_OPERATIONS, ord(".")}
+    known = {*LITERALS, *TEXTS, *OPERATIONS, ord(".")}
     assert {chr(code) for code in known} == {opcode.code for opcode in pickletools.opcodes}
-    names = {code: entry[0] for table in (LITERALS, TEXTS, _OPERATIONS) for code, entry in table.items()}
+    names = {code: entry[0] for table in (LITERALS, TEXTS, OPERATIONS) for code, entry in table.items()}
     assert all(names.get(ord(op.code), "STOP") == op.name for op in pickletools.opcodes)
 
 

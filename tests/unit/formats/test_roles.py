@@ -6,12 +6,14 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from holdfast import OpenedCheckpoint, open_checkpoint
 from holdfast.errors import CheckpointMismatch
+from holdfast.formats.roles import find_roles
 
 NET = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
 SGD = torch.optim.SGD(NET.parameters(), lr=0.1, momentum=0.9).state_dict()
@@ -76,7 +78,30 @@ CASES: dict[str, tuple[Any, dict[str, float], list[str], dict[str, Any], str | N
         {"netG": weights(1), "netD": weights(2), "optG": SGD, "optD": SGD, "iter": 7},
         {"netG": 1, "netD": 2}, ["optG", "optD"], {"iter": 7}, None,
     ),
-    "ensemble": ([weights(1), weights(2)], {"model": 1, "1": 2}, [], {}, None),
+    "ensemble": ([weights(1), weights(2)], {"0": 1, "1": 2}, [], {}, None),
+    "ensemble by name": ({"nets": [weights(1), weights(2)]}, {"nets.0": 1, "nets.1": 2}, [], {}, None),
+    "one of a list": ([weights(1)], {"model": 1}, [], {}, None),
+    "around the model": ({"app": {"model": weights(1), "optim": SGD}}, {"model": 1}, ["optim"], {}, None),
+    "around the average": ({"ema": {"model": weights(1)}}, {"ema": 1}, [], {}, None),
+    "arrays": (
+        {"model": {name: tensor.numpy() for name, tensor in weights(3).items()}, "mean": np.ones(3)},
+        {"model": 3}, [], ..., None,
+    ),
+    "halves": (
+        {"named_parameters": weights(6), "named_buffers": {"norm.mean": torch.ones(2)}}, {"model": 6}, [], {}, None,
+    ),
+    "two of one name, one below": ({"net": weights(1), "callback": {"net": weights(2)}}, {"model": 1, "callback": 2},
+        [], {}, None),
+    "composer, average swapped in": (
+        {"state": {"model": weights(1), "algorithms": [("EMA", {"ema_weights_active": True, "ema_model": weights(2)})]},
+         "rng": []},
+        {"model": 1, "trained": 2}, [], ..., "Composer",
+    ),
+    "composer, average beside": (
+        {"state": {"model": weights(1), "algorithms": [("EMA", {"ema_weights_active": 0, "ema_model": weights(2)})]},
+         "rng": []},
+        {"model": 1, "ema": 2}, [], ..., "Composer",
+    ),
     "fastai": (
         {"model": weights(1), "opt": {"state": [{}], "hypers": [{"lr": 0.1}]}}, {"model": 1}, ["opt"], {}, "fastai",
     ),
@@ -110,6 +135,44 @@ def test_the_parts_of_a_checkpoint_are_recognised(opened: Any, name: str) -> Non
     assert list(found.optimizers) == optimizers
     assert metadata is ... or found.metadata == metadata
     assert found.made_by == maker
+
+
+def test_every_schedule_of_torch_is_recognised(opened: Any) -> None:
+    """Chained, sequential, plateau and plain ones are schedules; their inner ones are not schedules of their own."""
+    optimizer = torch.optim.SGD(NET.parameters(), lr=0.1)
+    kinds = torch.optim.lr_scheduler
+    inner = [kinds.LinearLR(optimizer), kinds.CosineAnnealingLR(optimizer, 5)]
+    made = {
+        "sequential": kinds.SequentialLR(optimizer, inner, milestones=[2]),
+        "plateau": kinds.ReduceLROnPlateau(optimizer),
+        "cycle": kinds.OneCycleLR(optimizer, 0.1, total_steps=9),
+    }
+    found = opened({"model": weights(), **{name: schedule.state_dict() for name, schedule in made.items()}})
+    assert list(found.schedules) == list(made)
+    assert found.metadata == {}
+
+
+def test_tensors_without_names_are_numbered(opened: Any) -> None:
+    """A list of parameters, and one tensor, have names of our own; a generator's state stays what it is."""
+    assert {n: t.tolist() for n, t in opened([torch.ones(2), torch.zeros(1)]).weights().items()} == {
+        "0": [1, 1],
+        "1": [0],
+    }
+    assert list(opened(torch.ones(2)).weights()) == ["tensor"]
+    assert opened(torch.get_rng_state()).roles == {}
+
+
+def test_parts_whose_paths_read_alike_are_both_kept(opened: Any) -> None:
+    """A key with a dot in it does not hide another part."""
+    found = opened({"a": {"b": {"nets": weights(1)}}, "a.b": {"nets": weights(2)}, "c": {"d": {"nets": weights(3)}}})
+    assert sorted(float(found.role(role)["fc.bias"].to_torch()[0]) for role in found.roles) == [1.0, 2.0, 3.0]
+
+
+def test_roles_of_whole_modules_are_told(tmp_path: Path) -> None:
+    """Where every word of a name is a module's own, the roles say so; a state dict does not know."""
+    torch.save({"net": NET, "ema": NET.state_dict()}, tmp_path / "c.pt")
+    tree = open_checkpoint(tmp_path / "c.pt").tree
+    assert find_roles(tree, "c.pt").modules == {"model"}
 
 
 def test_the_models_of_a_lightning_gan_are_roles_of_their_own(opened: Any) -> None:

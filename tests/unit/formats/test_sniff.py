@@ -18,6 +18,7 @@ from torch import nn
 from holdfast import CheckpointStore, open_checkpoint
 from holdfast.errors import CheckpointError
 from holdfast.formats import sniff
+from holdfast.formats.sniff import a
 
 ONE = {"a.b": torch.ones(2)}
 
@@ -50,6 +51,8 @@ READABLE: dict[str, Callable[[Path], object]] = {
     "npz": lambda p: _arrays(p, np.savez, np.ones(2)),
     "safetensors index": lambda p: p.write_text(json.dumps({"weight_map": {}})),
     "gzip": lambda p: p.write_bytes(gzip.compress(b"x")),
+    "TorchScript": lambda p: torch.jit.save(torch.jit.script(nn.Linear(2, 2)), p),
+    "torch.export program": lambda p: _zip(p, "a/archive_format", "a/models/model.json"),
 }
 UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty file": (lambda p: p.write_bytes(b""), "It has 0 bytes"),
@@ -73,12 +76,12 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "PDF": (lambda p: p.write_bytes(b"%PDF-1.7\n\xff"), "It is a document"),
     "compressed file": (lambda p: p.write_bytes(b"\xfd7zXZ\0" + bytes(9)), "Decompress it"),
     "zip archive": (lambda p: _zip(p, "readme.txt"), "Unpack it"),
-    "TorchScript": (lambda p: torch.jit.save(torch.jit.script(nn.Linear(2, 2)), p), "torch.jit.load"),
-    "torch.export program": (lambda p: _zip(p, "a/archive_format", "a/models/model.json"), "torch.export.load"),
+    "TorchScript before 1.4": (lambda p: _zip(p, "a/version", "a/model.json", "a/tensors/0"), "torch.jit.load"),
     "unknown": (lambda p: p.write_bytes(b"\xfe\xdc\xba\x98" * 9), "begins like nothing we know"),
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("kind", READABLE)
 def test_what_can_be_read_is_known_by_its_content(kind: str, tmp_path: Path) -> None:
     """The name of a file says nothing: all of these are called the same."""
@@ -86,7 +89,6 @@ def test_what_can_be_read_is_known_by_its_content(kind: str, tmp_path: Path) -> 
     assert sniff(tmp_path / "model.bin") == (kind, None, None)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("kind", UNREADABLE)
 def test_what_cannot_be_read_is_named_with_the_way_out(kind: str, tmp_path: Path) -> None:
     """Opening it is an error that names the file, what it is, and what to do."""
@@ -96,8 +98,20 @@ def test_what_cannot_be_read_is_named_with_the_way_out(kind: str, tmp_path: Path
     assert sniff(path).kind == kind
     with pytest.raises(CheckpointError) as refused:
         open_checkpoint(path)
-    assert str(refused.value).startswith(f"Opening {path}: it is a {kind}; expected a checkpoint. ")
+    assert str(refused.value).startswith(f"Opening {path}: it is {a(kind)}; expected a checkpoint. ")
     assert advice in str(refused.value)
+
+
+def test_kinds_have_their_articles() -> None:
+    """Messages are sentences."""
+    assert [a(kind) for kind in ("web page", "empty file", "ONNX", "JSON", "unknown", "text")] == [
+        "a web page",
+        "an empty file",
+        "an ONNX",
+        "JSON",
+        "of no kind we know",
+        "plain text",
+    ]
 
 
 def test_the_same_within_gzip_is_named_too(tmp_path: Path) -> None:
@@ -117,7 +131,9 @@ def test_folders_are_known_by_what_is_in_them(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert sniff(tmp_path / "dcp").kind == "DCP directory"
     assert sniff(tmp_path / "hub") == ("folder of weights", None, "model.safetensors")
-    for name in ("other", "empty", "dcp"):
+    with pytest.raises(CheckpointError, match=r"Reading .*dcp/.metadata: "):
+        open_checkpoint(tmp_path / "dcp")
+    for name in ("other", "empty"):
         with pytest.raises(CheckpointError, match=f"Opening .*{name}: it is a"):
             open_checkpoint(tmp_path / name)
 
@@ -132,7 +148,7 @@ def test_beginnings_of_files_are_never_a_surprise(tmp_path: Path) -> None:
     """Every file cut to its first bytes, and noise of every length, is told apart or refused, and nothing else."""
     dice, path = random.Random(0), tmp_path / "start.bin"
     starts = [dice.randbytes(n) for n in range(64)]
-    for write in (*READABLE.values(), *(write for kind, (write, _) in UNREADABLE.items() if kind != "TorchScript")):
+    for write in (*(w for kind, w in READABLE.items() if kind != "TorchScript"), *(w for w, _ in UNREADABLE.values())):
         write(path)
         whole = path.read_bytes()
         starts += [whole[:n] for n in (1, 2, 3, 5, 9, 17, 40, 100, 600)]

@@ -100,7 +100,7 @@ def test_pretrained_weights_fail_when_they_cannot_be_had(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(type(models.get_model_weights("alexnet").DEFAULT), "get_state_dict", refuse)
     with pytest.raises(
-        ConfigError, match=r"published weights of torchvision:alexnet: Network is unreachable\. .*--weights FILE"
+        ConfigError, match=r"published weights of torchvision:alexnet: Network is unreachable\. .*--init FILE"
     ):
         pretrained_state("torchvision", "alexnet")
 

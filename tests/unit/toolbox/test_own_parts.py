@@ -11,9 +11,9 @@ from torch import nn
 
 from holdfast.checkpoints import CheckpointStore, Last, write_single_file
 from holdfast.checkpoints.files import write_durably
-from holdfast.checkpoints.inspect import inspect_path
 from holdfast.checkpoints.tensors import write_tensors
 from holdfast.errors import CheckpointCorrupt, CheckpointError, CheckpointMismatch
+from holdfast.toolbox import inspect_path
 
 
 @pytest.fixture
@@ -47,12 +47,13 @@ def test_names_types_shapes_and_sizes_of_a_model_are_told(run: Path) -> None:
     model = inspect_path(str(run)).to_json()["parts"]["model"]
     by_name = {tensor["name"]: tensor for tensor in model["tensors"]}
     assert by_name["0.weight"] == {
-        "name": "0.weight", "dtype": "F32", "shape": [3, 3], "num_values": 9, "num_bytes": 36,
+        "name": "0.weight", "dtype": "float32", "shape": [3, 3], "num_values": 9, "num_bytes": 36,
     }  # fmt: skip
     assert by_name["2.weight"] == {
-        "name": "2.weight", "dtype": "F32", "shape": [3, 3], "num_values": 9, "num_bytes": 0, "alias_of": "0.weight",
+        "name": "2.weight", "dtype": "float32", "shape": [3, 3], "num_values": 9, "num_bytes": 0,
+        "alias_of": "0.weight",
     }  # fmt: skip
-    assert by_name["1.num_batches_tracked"]["dtype"] == "I64"
+    assert by_name["1.num_batches_tracked"]["dtype"] == "int64"
     assert by_name["1.num_batches_tracked"]["num_bytes"] == 8
     assert model["num_tensors"] == 9
     assert model["num_values"] == 9 + 3 + 3 * 4 + 1 + 3
@@ -93,7 +94,7 @@ def test_the_report_reads_as_text(run: Path) -> None:
     assert "  metrics: accuracy 0.75" in lines
     assert "  classes: ants, bees" in lines
     assert "\nmodel: 9 tensors, 28 values, 116 bytes" in lines
-    assert any(line.split() == ["2.weight", "F32", "[3,", "3]", "9", "=", "0.weight"] for line in lines)
+    assert any(line.split() == ["2.weight", "float32", "[3,", "3]", "=", "0.weight"] for line in lines)
     assert any(line.startswith("  group 0: 2 parameters; lr 0.25, betas 0.9, 0.999, eps ") for line in lines)
     assert "  epoch: 2" in lines
 
@@ -108,7 +109,7 @@ def test_one_part_can_be_asked_for(run: Path) -> None:
 def test_asking_fails_when_there_is_no_such_part(run: Path) -> None:
     """An unknown part is answered with the known ones."""
     report = inspect_path(str(run))
-    with pytest.raises(CheckpointMismatch, match="has no part 'ema'; it holds model, optimizer, counters"):
+    with pytest.raises(CheckpointMismatch, match=r"it has no part 'ema'; it holds model, optimizer, counters\. Choose"):
         report.to_json("ema")
     with pytest.raises(CheckpointMismatch, match="has no part 'ema'"):
         list(report.lines("ema"))
@@ -128,16 +129,16 @@ def test_a_model_file_tells_its_metadata_and_tensors(tmp_path: Path) -> None:
     assert (table["kind"], table["classes"], table["step"]) == ("Holdfast model file", ["a", "b"], 3)
     assert "digest" not in table
     assert table["parts"]["model"]["num_bytes"] == 12_000
-    assert "\nmodel: 1 tensors, 3,000 values, 12.0 KB" in inspect_path(str(tmp_path / "best.safetensors")).lines()
+    assert "\nmodel: 1 tensor, 3,000 values, 12.0 KB" in inspect_path(str(tmp_path / "best.safetensors")).lines()
 
 
 @pytest.mark.row("S11")
 def test_a_file_of_another_tool_is_inspected(tmp_path: Path) -> None:
-    """Any safetensors file shows its tensors and metadata."""
+    """Any safetensors file shows its tensors, and the text of its header beside them."""
     safetensors.torch.save_file({"w": torch.zeros(2, dtype=torch.bfloat16)}, tmp_path / "a.safetensors", {"by": "me"})
     table = inspect_path(str(tmp_path / "a.safetensors")).to_json()
-    assert (table["kind"], table["by"]) == ("safetensors file", "me")
-    assert table["parts"]["model"]["tensors"][0]["dtype"] == "BF16"
+    assert (table["kind"], table["metadata"]) == ("safetensors", {"by": "me"})
+    assert table["parts"]["model"]["tensors"][0]["dtype"] == "bfloat16"
 
 
 def test_a_path_with_an_at_sign_is_a_path_first(tmp_path: Path) -> None:
@@ -155,20 +156,35 @@ def test_inspecting_fails_when_the_run_has_no_such_step(run: Path, which: str) -
 
 def test_inspecting_fails_when_there_is_nothing(tmp_path: Path) -> None:
     """An empty place, a strange folder and a run without checkpoints each say what was found."""
-    with pytest.raises(CheckpointError, match=r"gone: found an empty place; expected a run directory"):
+    with pytest.raises(CheckpointError, match=r"gone: No such file or directory\. Check the path\."):
         inspect_path(str(tmp_path / "gone"))
-    with pytest.raises(CheckpointError, match="found a folder that is neither a run nor a checkpoint"):
+    with pytest.raises(
+        CheckpointError, match=r"Inspecting .*gone@best: found nothing at .*gone; expected a run before"
+    ):
+        inspect_path(f"{tmp_path / 'gone'}@best")
+    with pytest.raises(CheckpointError, match="it is an empty folder; expected a checkpoint"):
         inspect_path(str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(CheckpointError, match="it has no checkpoint yet"):
+    with pytest.raises(CheckpointError, match=r"it has no checkpoint yet; expected at least one\. Wait for"):
         inspect_path(str(tmp_path))
+
+
+def test_inspecting_fails_when_no_checkpoint_was_evaluated(tmp_path: Path) -> None:
+    """Without metrics there is no best; the steps that can be asked for are listed."""
+    with CheckpointStore(tmp_path / "run" / "checkpoints") as store:
+        store.save(7, {"model": {"w": torch.ones(2)}})
+    with pytest.raises(CheckpointError, match=r"no checkpoint of it has been evaluated yet.* a step: 7"):
+        inspect_path(f"{tmp_path / 'run'}@best")
 
 
 def test_inspecting_fails_when_the_file_is_something_else(tmp_path: Path) -> None:
-    """A file that is no safetensors file, and one whose own metadata are damaged, are refused."""
+    """A file that is no checkpoint, and one whose own metadata are damaged, are refused."""
     (tmp_path / "a.txt").write_text("hello, this is a text")
-    with pytest.raises(CheckpointCorrupt, match=r"a\.txt: not a safetensors file"):
+    with pytest.raises(CheckpointError, match=r"a\.txt: it is plain text; expected a checkpoint"):
         inspect_path(str(tmp_path / "a.txt"))
     write_tensors(partial(write_durably, tmp_path / "b.safetensors"), {}, {"holdfast": "{"})
     with pytest.raises(CheckpointError, match="its Holdfast metadata are damaged"):
         inspect_path(str(tmp_path / "b.safetensors"))
+    (tmp_path / "c.safetensors").write_bytes((99).to_bytes(8, "little") + b'{"a":{"dtype":"F32"')
+    with pytest.raises(CheckpointCorrupt, match=r"c\.safetensors"):
+        inspect_path(str(tmp_path / "c.safetensors"))

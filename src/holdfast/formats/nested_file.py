@@ -1,0 +1,53 @@
+"""Files within pickles: bytes that are a whole `torch.save` or a pickle, as skorch keeps what lies on a device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast.errors import CheckpointCorrupt
+from holdfast.formats.byte_file import MemoryFile
+from holdfast.formats.limits import LIMITS, Limits
+from holdfast.formats.pickle_machine import read_pickle
+from holdfast.formats.sniff import sniff_bytes
+from holdfast.formats.torch_legacy import read_torch_legacy
+from holdfast.formats.torch_zip import read_torch_zip
+
+# Four such files may lie in one: all together, they may cost about as much as one that stands alone.
+_LIMITS = LIMITS._replace(
+    opcodes=LIMITS.opcodes // 4, memory=LIMITS.memory // 4, memo=LIMITS.memo // 4, pickle_bytes=LIMITS.pickle_bytes // 4
+)
+_LEAST = 200  # bytes; no file with a tensor is smaller
+_STARTS = (b"PK\3\4", b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5")
+
+
+def read_nested(data: bytes, where: str, limits: Limits = _LIMITS) -> Any:
+    """Returns the tree of a file that is a value in another file; None when the bytes are no such file.
+
+    Args:
+        data: the bytes.
+        where: the file they stand in, for messages.
+        limits: what reading may cost.
+
+    Raises:
+        CheckpointCorrupt: they begin as a file of torch and are damaged.
+        CheckpointError: they ask for more than the limits allow.
+    """
+    if len(data) < _LEAST or not data.startswith(_STARTS):
+        return None
+    file = MemoryFile(f"{where} (a file within it)", data)
+    kind = sniff_bytes(file, limits).kind
+    if kind == "torch zip":
+        return read_torch_zip(file, limits).tree
+    if kind == "torch legacy":
+        return read_torch_legacy(file, limits).tree
+    try:
+        return _pickle(file, limits) if kind == "pickle" else None
+    except CheckpointCorrupt:  # bytes may begin like a pickle by chance
+        return None
+
+
+def _pickle(file: MemoryFile, limits: Limits) -> Any:
+    def storage(data: bytes) -> Any:
+        return read_torch_legacy(MemoryFile(file.where, data), limits).tree
+
+    return read_pickle(file.whole(), file.where, nested=storage, limits=limits).value

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import nn
+
+from holdfast import open_checkpoint
+from holdfast.errors import CheckpointCorrupt, CheckpointError, CheckpointMismatch
+from holdfast.formats import sniff
+from holdfast.formats.folder import contents
+
+WEIGHTS = {"fc.weight": torch.ones(2, 2)}
+
+
+@pytest.fixture
+def trained() -> dict[str, Any]:
+    """The states of an optimizer that has stepped and of its schedule."""
+    net = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.5)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    schedule.step()
+    return {"optimizer": optimizer.state_dict(), "scheduler": schedule.state_dict()}
+
+
+def _random_states() -> dict[str, Any]:
+    return {"random_state": (3, (1, 2), None), "torch_manual_seed": torch.get_rng_state(), "step": 7}
+
+
+@pytest.mark.row("S4", "S11")
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_folder_of_accelerate_opens_as_one(safe: bool, trained: dict[str, Any], tmp_path: Path) -> None:
+    """Two models, their optimizers and schedules, random states and an object of one's own."""
+    for number in ("", "_1"):
+        weights = {"fc.weight": torch.full((2, 2), 1.0 + len(number))}
+        if safe:
+            safetensors.torch.save_file(weights, tmp_path / f"model{number}.safetensors")
+        else:
+            torch.save(weights, tmp_path / f"pytorch_model{number}.bin")
+        torch.save(trained["optimizer"], tmp_path / f"optimizer{number}.bin")
+        torch.save(trained["scheduler"], tmp_path / f"scheduler{number}.bin")
+    torch.save(_random_states(), tmp_path / "random_states_0.pkl")
+    torch.save({"best": 0.75}, tmp_path / "custom_checkpoint_0.pkl")
+    opened = open_checkpoint(tmp_path)
+    assert (opened.kind, opened.made_by, opened.path) == ("folder of weights", "accelerate", str(tmp_path))
+    assert {role: float(opened.weights(role)["fc.weight"][0, 0]) for role in opened.roles} == {"model": 1, "model_1": 3}
+    assert sorted(opened.optimizers) == ["optimizer", "optimizer_1"]
+    assert opened.optimizers["optimizer_1"]["param_groups"][0]["lr"] == 0.5
+    assert sorted(opened.schedules) == ["scheduler", "scheduler_1"]
+    assert opened.metadata["custom_checkpoint_0"] == {"best": 0.75}
+    assert opened.metadata["random_states_0"]["step"] == 7
+
+
+def test_a_checkpoint_of_a_trainer_opens_as_one(trained: dict[str, Any], tmp_path: Path) -> None:
+    """Shards with their index, optimizer, schedule, and the trainer's own state."""
+    shard = "model-00001-of-00001.safetensors"
+    safetensors.torch.save_file(WEIGHTS, tmp_path / shard)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"fc.weight": shard}}))
+    torch.save(trained["optimizer"], tmp_path / "optimizer.pt")
+    torch.save(trained["scheduler"], tmp_path / "scheduler.pt")
+    torch.save({"python": (3, (1,), None), "numpy": np.random.default_rng(0).bytes(9)}, tmp_path / "rng_state.pth")
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": 500, "epoch": 2.0}))
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": {"0": "cat"}}))
+    opened = open_checkpoint(tmp_path)
+    assert opened.made_by == "transformers"
+    assert opened.weights()["fc.weight"].tolist() == [[1, 1], [1, 1]]
+    assert opened.optimizer is not None and opened.optimizer["param_groups"][0]["lr"] == 0.5
+    assert opened.schedules["scheduler"]["last_epoch"] == 1
+    assert opened.metadata["trainer_state"]["global_step"] == 500
+    assert opened.metadata["config"] == {"id2label": {"0": "cat"}}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.distributed is (disabled|unavailable)", "ignore:.*single process")
+def test_sharded_parts_within_a_folder_are_read_too(trained: dict[str, Any], tmp_path: Path) -> None:
+    """accelerate's FSDP keeps model and optimizer as directories of torch.distributed.checkpoint."""
+    for name, state in (("pytorch_model_fsdp_0", {"model": WEIGHTS}), ("optimizer_0", trained)):
+        writer = dcp.FileSystemWriter(tmp_path / name)
+        dcp.save({k: v for k, v in state.items() if k != "scheduler"}, storage_writer=writer, no_dist=True)
+    torch.save(trained["scheduler"], tmp_path / "scheduler.bin")
+    opened = open_checkpoint(tmp_path)
+    assert opened.weights()["fc.weight"].tolist() == [[1, 1], [1, 1]]
+    assert opened.optimizer is not None and opened.optimizer["param_groups"][0]["params"] == [0, 1]
+    assert list(opened.schedules) == ["scheduler"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["model.safetensors", "pytorch_model.bin"], {"model": "model.safetensors"}),
+        (["a.safetensors", "b.safetensors"], {}),
+        (["adapter_model.safetensors", "notes.txt"], {"model": "adapter_model.safetensors"}),
+        (["model-00001-of-00002.safetensors", "model.safetensors.index.json"],
+            {"model": "model.safetensors.index.json"}),
+        (["model-00001-of-00002.safetensors"], {}),
+        (["pytorch_model.bin", "optimizer.bin", "training_args.bin"], {"model": "pytorch_model.bin"}),
+        (["model.fp16.safetensors.index.json", "model.safetensors.index.json"],
+            {"model": "model.safetensors.index.json"}),
+        (["last.ckpt", "optimizer.pt"], {"model": "last.ckpt"}),
+        (["epoch1.pt", "epoch2.pt"], {}),
+        ([".model.safetensors"], {}),
+    ],
+)  # fmt: skip
+def test_the_weights_of_a_folder_are_told_by_their_names(names: list[str], expected: dict[str, str]) -> None:
+    """One is chosen where one is meant; where several could be, none is."""
+    assert contents("nowhere", names).weights == expected
+
+
+def test_one_file_alone_is_opened_as_itself(tmp_path: Path) -> None:
+    """A configuration beside it does not make it a folder of parts."""
+    safetensors.torch.save_file(WEIGHTS, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    assert sniff(tmp_path) == ("folder of weights", None, "model.safetensors")
+    opened = open_checkpoint(tmp_path)
+    assert (opened.kind, opened.path) == ("safetensors", str(tmp_path / "model.safetensors"))
+
+
+def test_parts_without_weights_are_no_checkpoint(trained: dict[str, Any], tmp_path: Path) -> None:
+    """An optimizer alone does not make a folder of weights; its file can be opened."""
+    torch.save(trained["optimizer"], tmp_path / "optimizer.bin")
+    with pytest.raises(CheckpointError, match=r"it is a folder; expected a checkpoint. .* Name the file in it"):
+        open_checkpoint(tmp_path)
+    with pytest.raises(CheckpointMismatch, match="a torch zip without weights"):
+        open_checkpoint(tmp_path / "optimizer.bin").weights()
+
+
+def _page(path: Path) -> None:
+    path.write_text("<html>Sign in</html>")
+
+
+def _half(path: Path) -> None:
+    torch.save(WEIGHTS, path)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _index(path: Path) -> None:
+    path.write_text(json.dumps({"weight_map": {"w": path.name}}))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("optimizer.bin", _page, r"Opening .*optimizer.bin: it is a web page; expected a checkpoint"),
+        ("scheduler.bin", _half, r"Reading .*scheduler.bin: it is a zip archive with no table of contents"),
+        ("trainer_state.json", _page, r"Reading .*trainer_state.json: it is no JSON"),
+        ("model.safetensors.index.json", _index, r"Opening .*index.json: it is a safetensors index; expected a check"),
+    ],
+)
+def test_a_part_that_is_damaged_is_named(
+    name: str, write: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    """The message names the file, also of an index that leads in a circle."""
+    safetensors.torch.save_file(WEIGHTS, tmp_path / "model.safetensors")
+    write(tmp_path / name)
+    with pytest.raises(CheckpointError, match=message):
+        open_checkpoint(tmp_path)
+
+
+def test_a_damaged_index_is_not_passed_over(tmp_path: Path) -> None:
+    """Even where a whole file lies beside it: which of the two is meant is not ours to guess."""
+    (tmp_path / "model.safetensors.index.json").write_text("{")
+    (tmp_path / "optimizer.bin").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"index\.json"):
+        open_checkpoint(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": 3}')
+    with pytest.raises(CheckpointCorrupt, match="it has no `weight_map`"):
+        open_checkpoint(tmp_path)
