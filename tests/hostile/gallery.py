@@ -770,3 +770,27 @@ def a_bomb_within_the_archive_of_a_program(folder: Path, command: str) -> Path:
         archive.writestr("serialized_state_dict.pt", inner.read_bytes())
     inner.unlink()
     return path
+
+
+# --- files within files ---------------------------------------------------------------------------------------------
+
+
+@specimen()
+def code_in_a_pickle_within_a_pickle(folder: Path, command: str) -> Path:
+    hidden = pickled({"weight": Call(os.system, command), "pad": "x" * 300}, 4)
+    within = zip_of(folder, pickled({"deeper": hidden}, 4)).read_bytes()
+    return zip_of(folder, pickled({"module_": pickled({"deeper": hidden, "pad": "x" * 300}, 4), "file": within}, 4))
+
+
+@specimen()
+def ten_thousand_files_within_one(folder: Path, command: str) -> Path:
+    file = pickled({"numbers": list(range(1000)), "call": Call(os.system, command)}, 4)
+    return zip_of(folder, pickled({f"part{n}": file + n.to_bytes(4, "little") for n in range(10_000)}, 4))
+
+
+@specimen()
+def files_within_files_fifty_levels_deep(folder: Path, command: str) -> Path:
+    value: Any = {"weight": Call(os.system, command), "pad": "x" * 300}
+    for _ in range(50):
+        value = {"inner": pickled(value, 4), "pad": "x" * 300}
+    return zip_of(folder, pickled(value, 4))
