@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from torch import nn
@@ -122,16 +123,22 @@ def _walk(place: Place, above: frozenset[int]) -> Iterator[Place]:
 
 def _wrapper(module: nn.Module) -> _Wrapper | None:
     """Returns what kind of wrapper a module is, if it is one whose word can be left out."""
+    wrapper = _kind_of(type(module))  # type: ignore[arg-type]  # a class is hashable, whatever attributes a Module has
+    inner = module._modules.get(wrapper.attribute) if wrapper is not None else None
+    if wrapper is None or inner is None:
+        return None
+    own = _members(module) - {wrapper.attribute}
+    return wrapper if wrapper.hides or not own & _seen_through(inner) else None
+
+
+@lru_cache(maxsize=4096)
+def _kind_of(type_: type[nn.Module]) -> _Wrapper | None:
+    """Returns which of the known wrappers a class is. It stays so: who has such a class has imported the wrapper."""
     for wrapper in _WRAPPERS:
         # Looked up, not imported: importing the compiler takes seconds, and who has not imported it does not use it.
         kind = getattr(sys.modules.get(wrapper.home), wrapper.type_name, None)
-        if kind is None or not isinstance(module, kind):
-            continue
-        inner = module._modules.get(wrapper.attribute)
-        if inner is None:
-            return None
-        own = _members(module) - {wrapper.attribute}
-        return wrapper if wrapper.hides or not own & _seen_through(inner) else None
+        if kind is not None and issubclass(type_, kind):
+            return wrapper
     return None
 
 
