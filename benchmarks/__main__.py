@@ -26,6 +26,8 @@ ALL = {
     "memory": "memory",
     "restore": "restore",
     "growth": "growth",
+    "opening": "opening",
+    "inspecting": "inspecting",
 }
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from holdfast.config import Config
     from holdfast.data import ArrayPictures, Batch, ImageFolder, Loader
-    from holdfast.errors import HoldfastError
+    from holdfast.errors import CheckpointCorrupt, CheckpointError, CheckpointMismatch, HoldfastError
     from holdfast.fitting import LoadReport, load_into
     from holdfast.formats import OpenedCheckpoint, open_checkpoint
     from holdfast.models import build_model
@@ -42,6 +42,9 @@ _HOMES = {
     "ArrayPictures": "data",
     "Batch": "data",
     "Checkpoint": "checkpoints",
+    "CheckpointCorrupt": "errors",
+    "CheckpointError": "errors",
+    "CheckpointMismatch": "errors",
     "CheckpointStore": "checkpoints",
     "Config": "config",
     "HoldfastError": "errors",
@@ -67,6 +70,9 @@ __all__ = [
     "Batch",
     "Best",
     "Checkpoint",
+    "CheckpointCorrupt",
+    "CheckpointError",
+    "CheckpointMismatch",
     "CheckpointStore",
     "Config",
     "EveryEpochs",

@@ -114,3 +114,33 @@ def test_what_is_no_checkpoint_is_told(
     assert said.code == 1
     assert message in said.err
     assert holdfast("train", picture_folder, *QUICK, "--out", "run").code == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--role", "ema"), "--role says what to take from a file, and there is none. Give it: --init FILE."),
+        (("--prefix", "a.", "--rename", "a=>b"), "--prefix, --rename says what to take from a file"),
+        (("--init", "a.pth", "--min-matched", "1.5"), "min_matched is 1.5; expected a share from 0 to 1"),
+        (("--init", "a.pth", "--min-matched", "-1"), "min_matched is -1; expected a share from 0 to 1"),
+        (("--init", "a.pth", "--rename", "zzz=>b"), "none of its 10 names contains it"),
+        (("--keep", "best:2:acc"), "a run does not measure 'acc'; expected one of accuracy, loss"),
+    ],
+)
+def test_flags_that_cannot_be_meant_are_usage_errors(
+    holdfast, picture_folder: Path, tmp_path: Path, flags: tuple[str, ...], message: str
+) -> None:
+    """A flag that would do nothing is told before the training, not ignored."""
+    _foreign(tmp_path / "a.pth")
+    said = holdfast("train", picture_folder, *QUICK, *flags, "--out", "run")
+    assert said.code == 2
+    assert message in said.err
+
+
+def test_a_rule_may_have_a_comma(holdfast, picture_folder: Path, tmp_path: Path) -> None:
+    """`{1,2}` in a regular expression does not make two rules, and the file's own name is what the report shows."""
+    _foreign(tmp_path / "a.pth")
+    rules = r"^m.{1,5}\.fc1=>fc1,module\.=>"
+    said = holdfast("train", picture_folder, *QUICK, "--init", "a.pth", "--rename", rules, "--out", "run")
+    assert said.code == 0
+    assert "renamed   10 tensors (--rename or --prefix): module.conv1.weight → conv1.weight …" in said.out

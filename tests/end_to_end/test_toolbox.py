@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -104,7 +105,13 @@ def test_a_run_is_averaged_converted_and_used(holdfast: Cli, tmp_path: Path) -> 
         (["convert", "a.pt", "out.pth", "--shard-size", "2GB"], 2, "which has no shards"),
         (["convert", "a.pt", "nowhere/out.pth"], 2, "there is no folder nowhere"),
         (["average", "a.pt"], 2, "Missing OUT"),
-        (["average", "a.pt", "out.pth"], 2, "Averaging 1 checkpoints: expected two or more"),
+        (
+            ["average", "a.pt", "out.pth"],
+            2,
+            "found one checkpoint and an OUT; expected two or more and OUT. Is OUT missing?",
+        ),
+        (["convert", "a.pt", "a.onnx"], 2, ".onnx is no kind of file that is written"),
+        (["convert", "a.pt", "a.safetensor"], 2, "Did you mean 'a.safetensors'?"),
         (["average", "a.pt", "a.pt", "out.pth", "--weights", "half"], 2, "expected numbers with commas between them"),
         (["inspect", "a.pt", "--part", "ema"], 1, "it has no part 'ema'; it holds model"),
         (["inspect", "a.pt", "--depth", "0"], 2, "found depth 0; expected 1 or more"),
@@ -140,4 +147,18 @@ def test_no_class_of_a_file_is_run_by_any_tool(holdfast: Cli, tmp_path: Path) ->
     assert done.code == 1 and "--strip-optimizer" in done.err
     assert holdfast("convert", "t.pt", "out.pth").code == 0
     assert holdfast("average", "t.pt", "t.pt", "mean.pth").code == 0
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_call_in_a_file_is_shown_with_its_name(holdfast: Cli, tmp_path: Path) -> None:
+    """`inspect` says what a hostile file wanted to be run, as a call, in text and in JSON; nothing is run."""
+
+    class Trap:
+        def __reduce__(self) -> Any:
+            return os.system, ("touch canary",)
+
+    torch.save({"model": {"a.w": torch.ones(2)}, "note": Trap()}, tmp_path / "t.pt")
+    name = f"{os.system.__module__}.system('touch canary')  (a call, not made)"
+    assert f"  note: {name}" in holdfast("inspect", "t.pt").out.splitlines()
+    assert json.loads(holdfast("inspect", "t.pt", "--json").out)["metadata"]["note"] == name
     assert not (tmp_path / "canary").exists()

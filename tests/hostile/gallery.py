@@ -14,6 +14,7 @@ import json
 import os
 import pickle
 import struct
+import subprocess
 import tarfile
 import zipfile
 from collections import OrderedDict
@@ -130,6 +131,13 @@ def with_tensor(value: Any) -> dict[str, Any]:
 @specimen()
 def system_call_in_a_zip(folder: Path, command: str) -> Path:
     return zip_of(folder, pickled(with_tensor(Call(os.system, command))))
+
+
+@specimen()
+def system_call_that_passes_for_a_value(folder: Path, command: str) -> Path:
+    return zip_of(
+        folder, pickled(with_tensor([Call(os.system, command, state={"lr": 0.1}), Call(subprocess.Popen, command)]))
+    )
 
 
 @specimen()

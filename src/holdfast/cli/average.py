@@ -40,6 +40,8 @@ def command(
     *sources, out = files
     if not sources:
         raise click.UsageError("Missing OUT: expected two checkpoints or more, and the place for their average last.")
+    if len(sources) == 1:
+        raise click.UsageError("found one checkpoint and an OUT; expected two or more and OUT. Is OUT missing?")
     done = average(
         sources,
         out,

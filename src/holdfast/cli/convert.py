@@ -16,7 +16,7 @@ TO = click.Choice(["safetensors", "sharded", "checkpoint", "pth", "npz"])
 @click.option("--role", metavar="R", help="which of several models: model, ema, generator …")
 @click.option("--ema", is_flag=True, help="the same as --role ema")
 @click.option("--like", metavar="OTHER", help="give it the names of OTHER, paired by name and shape")
-@click.option("--partial", is_flag=True, help="with --like: write what fits, in place of refusing")
+@click.option("--partial", is_flag=True, help="with --like: write what fits, and say what does not")
 @click.option("--rename", multiple=True, metavar="RULE", help="'regex=>replacement'; may be repeated")
 @click.option("--keep-names", is_flag=True, help="keep the words of wrappers (module.) in the names")
 @click.option(
@@ -49,6 +49,7 @@ def command(
 
     OUT's suffix says the kind: .safetensors, .npz, .pth (also .pt, .bin, .ckpt: a plain state dict for other tools); a
     name without a suffix is a checkpoint of ours, or with --shard-size a folder of safetensors shards with their index.
+    Any other suffix that begins with a letter is refused, unless --to says the kind: `run.v1 --to checkpoint`.
     Without --dtype no bit of any value changes. Tied tensors stay tied in a checkpoint and a .pth, are written once and
     noted in the header in safetensors, and are repeated in .npz and in a model file of ours. Classes, preprocessing and
     metrics of a run go along into a checkpoint and a .safetensors, optimizer states into a checkpoint. OUT appears

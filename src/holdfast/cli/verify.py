@@ -14,16 +14,16 @@ from holdfast.cli.options import json_option, print_json, quiet_option, tracebac
 @traceback_option
 def command(path: str, as_json: bool, quiet: bool) -> int:
     """Prove every byte of PATH: a run (all its checkpoints and best.safetensors; `runs/x@last`, `@best` or `@1200` for
-    one), a folder of checkpoints, a checkpoint directory, or a .safetensors file.
+    one), a folder of checkpoints, a checkpoint directory, or any checkpoint of others.
 
-    Every file is read and compared with the digests that were taken when it was saved; nothing is written or moved.
-    Exit code 0: all of it is proven. 4: something is damaged, is of a newer format, or cannot be proven: a file of
-    others carries no digests, and a run without a checkpoint has nothing to prove. A run's tables and settings carry no
-    digests and are not looked at.
+    Every file is read and compared with the digests that were taken when it was saved; nothing is written, moved or
+    run. What torch.save wrote carries a checksum for each tensor; safetensors files of others and old layouts carry
+    none. Exit code 0: all of it is proven. 4: something is damaged, is of a newer format, or cannot be proven; a run
+    without a checkpoint has nothing to prove. A run's tables and settings carry no digests and are not looked at.
     """
-    from holdfast.checkpoints.verify import verify_path
+    from holdfast.toolbox import verify
 
-    result = verify_path(
+    result = verify(
         path, lambda finding: None if as_json or (quiet and finding.ok) else click.echo(finding.line())
     )
     if as_json:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_LISTS = ("classes", "class_names", "CLASSES", "names", "labels", "categories")
+_LISTS = ("classes", "class_names", "CLASSES", "names", "label_names", "labels", "categories")
 _TO_INDEX = ("class_to_idx", "label2id", "cls_to_idx")
 _FROM_INDEX = ("id2label", "idx_to_class", "names")
-_WITHIN = ("dataset_meta", "meta", "hyper_parameters", "hparams", "config", "args", "metadata")
+_WITHIN = ("dataset_meta", "meta", "hyper_parameters", "hparams", "config", "pretrained_cfg", "args", "metadata")
 _MAX_CLASSES = 1_000_000
+_PLACEHOLDER = re.compile(r"LABEL_\d+")  # what transformers writes where nobody named the classes
 
 
 def class_names(metadata: Any) -> list[str] | None:
@@ -39,7 +41,9 @@ def class_names(metadata: Any) -> list[str] | None:
 
 def _listed(value: Any) -> list[str] | None:
     if isinstance(value, Sequence) and not isinstance(value, str) and 0 < len(value) <= _MAX_CLASSES:
-        return list(value) if all(isinstance(name, str) for name in value) and len(set(value)) == len(value) else None
+        texts = all(isinstance(name, str) for name in value)
+        if texts and len(set(value)) == len(value) and not all(map(_PLACEHOLDER.fullmatch, value)):
+            return list(value)
     return None
 
 

@@ -6,7 +6,7 @@ not proven to belong to a parameter is not given to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from holdfast.errors import CheckpointMismatch, first_of
 from holdfast.fitting.optimizer_apply import options_taken, put_slots
+from holdfast.fitting.optimizer_choice import choose_optimizer
 from holdfast.fitting.optimizer_kind import COUNTERS, option_differences, slot_differences
 from holdfast.fitting.optimizer_members import (
     Member,
@@ -23,16 +24,43 @@ from holdfast.fitting.optimizer_members import (
     in_order,
     members_of,
 )
-from holdfast.fitting.optimizer_names import NamedOptimizerState, choose_optimizer, named_optimizer_state
+from holdfast.fitting.optimizer_names import NamedOptimizerState, named_optimizer_state
 from holdfast.fitting.optimizer_proof import never_learned
 from holdfast.fitting.optimizer_report import OptimizerReport
 from holdfast.fitting.optimizer_slots import dtype_from_slots, slots_for
 from holdfast.fitting.param_order import Shape
 
-__all__ = ["NamedOptimizerState", "OptimizerReport", "choose_optimizer", "load_optimizer", "named_optimizer_state"]
+__all__ = [
+    "NamedOptimizerState", "OptimizerReport", "PreparedOptimizer", "choose_optimizer", "load_optimizer",
+    "named_optimizer_state", "prepare_optimizer",
+]  # fmt: skip
 
 
-def load_optimizer(
+class PreparedOptimizer:
+    """Slots that have been read and fit, ready to be put into a live optimizer, which is not changed yet.
+
+    Attributes:
+        report: what becomes of every parameter.
+    """
+
+    def __init__(self, report: OptimizerReport, put: Callable[[], Callable[[], None]]) -> None:
+        self.report = report
+        self._put = put
+        self._undo: Callable[[], None] | None = None
+
+    def apply(self) -> OptimizerReport:
+        """Puts the slots and options in, all or none. Raises CheckpointMismatch when the optimizer refuses them."""
+        self._undo = self._put()
+        return self.report
+
+    def undo(self) -> None:
+        """Makes the optimizer as it was before `apply`; nothing to do without that. Not after its next step."""
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
+
+
+def prepare_optimizer(
     optimizer: Optimizer,
     model: nn.Module,
     state: Any,
@@ -41,16 +69,16 @@ def load_optimizer(
     *,
     tensors: Mapping[str, Any] | None = None,
     ordered: bool = True,
+    others: Sequence[Mapping[str, Shape]] = (),
     settings: bool = False,
     same_order: bool = False,
     role: str | None = None,
     source: str = "the file",
-) -> OptimizerReport:
-    """Puts the saved slots of every parameter whose weight was taken unchanged into a live optimizer; says which.
+) -> PreparedOptimizer:
+    """Reads and checks the saved slots of every parameter whose weight was taken unchanged; changes nothing.
 
     Parameters without slots in the file keep what the live optimizer has for them, nothing if it is new. The options of
-    the groups stay the live optimizer's; counters that an optimizer keeps in its groups are taken. It is all or
-    nothing: the optimizer is not touched unless everything that is to be taken has been read and fits.
+    the groups stay the live optimizer's; counters that an optimizer keeps in its groups are taken.
 
     Args:
         optimizer: over parameters of `model`; frozen ones may be missing, groups may be other ones than were saved.
@@ -60,6 +88,7 @@ def load_optimizer(
         file_shapes: name → shape of all tensors of the file's model, in the file's order.
         tensors: the same tensors, where at hand: they tell what is tied and in which types weights were saved.
         ordered: whether the file's names stand in its model's order; no where they are sorted.
+        others: what else of the file the optimizer may hold: label → shape, in a table for each other model.
         settings: take the saved options of groups whose parameters come from groups that agree on them; not how steps
             are carried out (`foreach`, `fused`, `capturable`).
         same_order: the same code made both optimizers, so the live order is the recorded one.
@@ -81,7 +110,7 @@ def load_optimizer(
         shapes, ordered = in_order(file_shapes, ordered, model, pairs, absent | never_learned(file_shapes, tensors))
         named = named_optimizer_state(
             state, shapes, absent=absent, tensors=tensors, ordered=ordered, live=groups_in_file(optimizer, members),
-            same_order=same_order, role=role, source=source,
+            others=others, same_order=same_order, role=role, source=source,
         )  # fmt: skip
     choose_slots(members, named, file_shapes)
     options, problems = options_taken(optimizer, members, named, settings)
@@ -89,8 +118,24 @@ def load_optimizer(
     if problems:
         raise _other_kind(optimizer, problems, source)
     slots = _slots_of(members, named, optimizer.param_groups, tensors)
-    put_slots(optimizer, members, slots, named, options, source)
-    return _report(optimizer, members, named, source, any(group.keys() - COUNTERS for group in options))
+    report = _report(optimizer, members, named, source, any(group.keys() - COUNTERS for group in options))
+    return PreparedOptimizer(report, lambda: put_slots(optimizer, members, slots, named, options, source))
+
+
+def load_optimizer(
+    optimizer: Optimizer,
+    model: nn.Module,
+    state: Any,
+    pairs: Mapping[str, str],
+    file_shapes: Mapping[str, Shape],
+    **options: Any,
+) -> OptimizerReport:
+    """Does what `prepare_optimizer` prepares, at once; says which parameters go on with their saved slots.
+
+    It is all or nothing: the optimizer is not touched unless everything that is to be taken has been read and fits.
+    Args and Raises: as `prepare_optimizer`.
+    """
+    return prepare_optimizer(optimizer, model, state, pairs, file_shapes, **options).apply()
 
 
 def _refuse_meta(members: Sequence[Member], source: str) -> None:

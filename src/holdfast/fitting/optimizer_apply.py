@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,8 +51,10 @@ def options_taken(
 def put_slots(
     optimizer: Optimizer, members: Sequence[Member], slots: dict[int, dict[str, Any]],
     named: NamedOptimizerState, options: list[dict[str, Any]], source: str,
-) -> None:  # fmt: skip
+) -> Callable[[], None]:  # fmt: skip
     """Hands slots to the optimizer's own `load_state_dict`, which knows how older versions of it kept them.
+
+    Returns what makes the optimizer as it was before; to be called before its next step.
 
     Args:
         members: the optimizer's parameters.
@@ -71,6 +73,14 @@ def put_slots(
     before = {key: dict(held) if isinstance(held, dict) else held for key, held in optimizer.state.items()}
     groups = [dict(group) for group in optimizer.param_groups]
     merged = [{**group, **new} for group, new in zip(own["param_groups"], options, strict=True)]
+
+    def undo() -> None:
+        optimizer.state.clear()
+        optimizer.state.update(before)
+        for group, old in zip(optimizer.param_groups, groups, strict=False):
+            group.clear()
+            group.update(old)
+
     try:
         optimizer.load_state_dict(
             {**own, **beside, "state": {**own["state"], **shared, **slots}, "param_groups": merged}
@@ -79,11 +89,7 @@ def put_slots(
         for number, held in slots.items():
             live[number].update(_recast(members[number].parameter, live[number], held))
     except Exception as error:
-        optimizer.state.clear()
-        optimizer.state.update(before)
-        for group, old in zip(optimizer.param_groups, groups, strict=False):
-            group.clear()
-            group.update(old)
+        undo()
         raise CheckpointMismatch(
             f"Loading the optimizer of {source}: {type(optimizer).__name__} refused the slots ({type(error).__name__}: "
             f"{error}); expected it to take them by load_state_dict. It is as it was; load the weights alone."
@@ -91,6 +97,7 @@ def put_slots(
     for group, old, new in zip(optimizer.param_groups, groups, options, strict=True):
         # The very objects: a rate that is a tensor may be in use by a compiled step or a schedule.
         group.update({key: value for key, value in old.items() if key not in new})
+    return undo
 
 
 def _like(live: Any, saved: Any) -> Any:

@@ -69,6 +69,7 @@ def named_optimizer_state(
     tensors: Mapping[str, Any] | None = None,
     ordered: bool = True,
     live: Sequence[LiveGroup] | None = None,
+    others: Sequence[Mapping[str, Shape]] = (),
     same_order: bool = False,
     role: str | None = None,
     source: str = "the file",
@@ -78,7 +79,8 @@ def named_optimizer_state(
     Recorded names are taken (`param_names`, or a state by name). Otherwise a name is proven when it is the same in all
     ways to deal the model's tensors, in their order, to the groups, by shape. Tensors may be left over: buffers, frozen
     ones. One thing is taken on trust: that every group was made in the order of `model.parameters()`. Where the live
-    optimizer's order fits too and says otherwise, the name is ambiguous.
+    optimizer's order fits too and says otherwise, or, for an optimizer that does not hold the whole model, the reverse
+    order, the name is ambiguous.
 
     Args:
         state: as torch, Lightning, Holdfast, torch.distributed.checkpoint, FSDP or fastai write it; values may be lazy.
@@ -87,6 +89,8 @@ def named_optimizer_state(
         tensors: the same tensors, where at hand; they tell what is tied, and what is a parameter.
         ordered: whether they stand in the model's order; no for a file that sorts its names.
         live: the groups of the optimizer it is for.
+        others: what else the file has that the optimizer may hold: label → shape, in a table for each other model. A
+            place that may be one of these is not proven.
         same_order: the caller knows that the live optimizer was made by the same code: then its order is the recorded
             one, if all shapes fit.
         role: of the model among the models of the file, to find its names among those of several.
@@ -112,47 +116,7 @@ def named_optimizer_state(
         return _named(recorded, Proof(identical, RECORDED))
     if not recorded.slots:
         return _named(recorded, Proof([[frozenset() for _ in group.keys] for group in recorded.groups], ORDER))
-    return _named(recorded, prove_names(recorded, candidates, ordered=ordered, live=live))
-
-
-def choose_optimizer(
-    optimizers: Mapping[str, Any],
-    parameters: Mapping[str, Shape],
-    *,
-    tensors: Mapping[str, Any] | None = None,
-    role: str | None = None,
-    source: str = "the file",
-) -> str:
-    """Returns which of a file's optimizers drove a model: the one whose parameters are just those of the model.
-
-    Args:
-        optimizers: name → state.
-        parameters: name → shape of the tensors of the file's model, in the file's order.
-        tensors: the same tensors, where at hand.
-        role: of the model among the models of the file.
-        source: the file, for messages.
-
-    Raises:
-        CheckpointMismatch: there is none, none fits, or several do.
-    """
-    fits: dict[str, bool] = {}  # name → whether it holds all that the model can learn
-    for name, state in optimizers.items():
-        try:
-            named = named_optimizer_state(state, parameters, tensors=tensors, role=role, source=source)
-        except CheckpointMismatch:
-            continue
-        if named.slots and not named.strangers and all(named.ambiguous.values()):
-            num_places = sum(len(group.names) for group in named.groups)
-            fits[name] = num_places == len(parameters.keys() - never_learned(parameters, tensors or {}))
-    whole = [name for name, is_whole in fits.items() if is_whole]
-    for chosen in (list(optimizers), list(fits), whole):
-        if len(chosen) == 1:
-            return chosen[0]
-    raise CheckpointMismatch(
-        f"Choosing the optimizer of {role or 'the model'} in {source}: of {', '.join(optimizers) or 'none'}, "
-        f"{', '.join(whole or fits) or 'none'} would fit; expected one. Give its state itself: "
-        "open_checkpoint(path).optimizers[name]."
-    )
+    return _named(recorded, prove_names(recorded, candidates, ordered=ordered, live=live, others=others))
 
 
 def _refuse_lbfgs(recorded: RecordedState, source: str) -> None:

@@ -7,6 +7,7 @@ against its answer.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import groupby, permutations
 from typing import Any, NamedTuple
 
 from holdfast.fitting.optimizer_forms import RecordedState
@@ -20,6 +21,7 @@ LIVE = "the live optimizer's order"
 
 _NEVER_LEARNED = ("running_mean", "running_var", "num_batches_tracked")
 _NOT_COMPARED = frozenset({"lr", "initial_lr", "step", "name", "lookahead_step"})
+_MAX_OTHERS = 3  # models beside the one that is loaded, in any order among themselves; more are one
 _MANY = 8  # groups with settings of their own; nobody has so many alike twice by chance
 
 
@@ -50,6 +52,7 @@ def prove_names(
     *,
     ordered: bool,
     live: Sequence[LiveGroup] | None,
+    others: Sequence[Mapping[str, Shape]] = (),
 ) -> Proof:
     """Returns the names that the numbers may stand for.
 
@@ -57,9 +60,10 @@ def prove_names(
         recorded: groups and slots.
         candidates: name → shape of what may be in the optimizer; in the model's order, if `ordered`.
         live: the groups of the live optimizer, under the file's names.
+        others: label → shape of what else may be in it, for each other model of the file.
     """
     places = places_of(recorded)
-    proof = _proven(recorded, places, candidates, ordered)
+    proof = _proven(recorded, places, candidates, ordered, others)
     of_live = names_as_live(recorded, candidates, live)
     if of_live is None or live is None:
         return proof
@@ -144,22 +148,90 @@ def tied_names(tensors: Mapping[str, Any]) -> set[str]:
 
 
 def _proven(
-    recorded: RecordedState, places: list[PlacesOfGroup], candidates: Mapping[str, Shape], ordered: bool
+    recorded: RecordedState,
+    places: list[PlacesOfGroup],
+    candidates: Mapping[str, Shape],
+    ordered: bool,
+    others: Sequence[Mapping[str, Shape]],
 ) -> Proof:
     why = "the file's names are sorted, and the order of its model is not known"
+    levels = _levels(recorded)
+    leveled = [PlacesOfGroup(g.shapes, level) for g, level in zip(places, levels, strict=True)] if levels else places
+    is_whole = sum(len(group.shapes) for group in places) == len(candidates)
+    others = [] if is_whole else _held_alike(others, places)
     if ordered:
         try:
-            found = None
-            if levels := _levels(recorded):
-                leveled = [PlacesOfGroup(group.shapes, level) for group, level in zip(places, levels, strict=True)]
-                found = possible_names(leveled, candidates)
-            found = possible_names(places, candidates) if found is None else found
+            found = possible_names(leveled, candidates) if is_whole or not others else None
+            found = possible_names(places, candidates) if levels and found is None and not others else found
+            if not is_whole:
+                found = _in_any_order(leveled, found, candidates, others, reverse=not levels)
             if found is not None:
-                return Proof(found, ORDER, "other ways to deal out the model's tensors fit as well")
+                return Proof(_own(found, candidates), ORDER, "other ways to deal out the model's tensors fit as well")
             why = "no way to deal out the model's tensors in their order fits"
         except TooManyWays:
             why = "there are too many ways to deal out the model's tensors"
-    return Proof(names_by_shape(places, candidates), SHAPES, why)
+    everything = dict(candidates)
+    for table in others:
+        everything |= table
+    return Proof(_own(names_by_shape(places, everything), candidates), SHAPES, why)
+
+
+def _held_alike(others: Sequence[Mapping[str, Shape]], places: list[PlacesOfGroup]) -> list[dict[str, Shape]]:
+    """Returns those of the others' tensors that the optimizer may hold by their shapes."""
+    held = {shape for group in places for shape in group.shapes}
+    tables = [{n: s for n, s in table.items() if s in held or None in held} for table in others]
+    tables = [table for table in tables if table]
+    if len(tables) > _MAX_OTHERS:
+        tables = [{name: shape for table in tables for name, shape in table.items()}]
+    return tables
+
+
+def _in_any_order(
+    places: list[PlacesOfGroup],
+    found: list[list[Names]] | None,
+    candidates: Mapping[str, Shape],
+    others: Sequence[Mapping[str, Shape]],
+    *,
+    reverse: bool,
+) -> list[list[Names]] | None:
+    """Returns the names that any order of the models gives to the places, and of layers from the last to the first.
+
+    An optimizer that does not hold just the whole model was made by choosing: from several models, or from the end.
+    """
+    if others:
+        found = _in_all_ways(places, candidates, others, None)
+    if found is None or not reverse:
+        return found  # what fits only from the last to the first was made in an order of its own
+    held = {name for group in found for names in group for name in names}
+    for way in _reversed({name: shape for name, shape in candidates.items() if name in held}):
+        found = _in_all_ways(places, way, others, found)
+    return found
+
+
+def _in_all_ways(
+    places: list[PlacesOfGroup],
+    candidates: Mapping[str, Shape],
+    others: Sequence[Mapping[str, Shape]],
+    found: list[list[Names]] | None,
+) -> list[list[Names]] | None:
+    """Returns the names that the places had before, and those that the models give them in any order of these."""
+    for tables in permutations([candidates, *others]):
+        fits = possible_names(places, {name: shape for table in tables for name, shape in table.items()})
+        if fits is not None:
+            found = fits if found is None else _both(found, fits)
+    return found
+
+
+def _reversed(candidates: Mapping[str, Shape]) -> list[dict[str, Shape]]:
+    """Returns the tensors from the last to the first, and the layers so, each with its tensors in their order."""
+    layers = [list(names) for _, names in groupby(candidates, key=lambda name: name.rpartition(".")[0])]
+    by_layer = [name for layer in reversed(layers) for name in layer]
+    return [{name: candidates[name] for name in names} for names in (list(candidates)[::-1], by_layer)]
+
+
+def _own(found: list[list[Names]], candidates: Mapping[str, Shape]) -> list[list[Names]]:
+    """Returns the same, with no name for places that can only be another model's."""
+    return [[names if names & candidates.keys() else frozenset() for names in group] for group in found]
 
 
 def _levels(recorded: RecordedState) -> list[float] | None:

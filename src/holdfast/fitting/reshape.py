@@ -35,19 +35,26 @@ def reshaped(name: str, value: Tensor, target: Tensor, model: nn.Module, stem: s
         model: asked for the sizes that its own modules state.
         stem: the name of the model's first convolution's weight, the only one whose input channels are colours.
     """
+    made = _reshaped(name, value, target, model, stem)
+    if isinstance(made, Reshaped) and made.tensor.shape != target.shape:
+        return f"another shape: {list(value.shape)} in the file, {list(target.shape)} in the model"
+    return made
+
+
+def _reshaped(name: str, value: Tensor, target: Tensor, model: nn.Module, stem: str | None) -> Reshaped | str:
     last = name.rpartition(".")[2]
     words = set(name.split("."))
     other = f"{list(value.shape)} in the file, {list(target.shape)} in the model"
     if last in _COMPUTED:
         return f"follows from the size: {other}"
-    if value.shape[1:] == target.shape[1:] and value.ndim == target.ndim and last not in _RELATIVE:
-        return f"another number of outputs: {other}"
-    if name == stem and value.ndim == target.ndim == 4 and _same_but(value, target, 1):
-        return _other_channels(value, target, other)
-    if words & set(_POSITIONS) and value.is_floating_point():
+    if words & set(_POSITIONS) and value.is_floating_point() and value.ndim == target.ndim and value.ndim in (2, 3):
         return _other_positions(value, target, model, other)
     if last in _RELATIVE and value.ndim == target.ndim == 2 and value.shape[1] == target.shape[1]:
         return _other_window(value, target, other)
+    if value.shape[1:] == target.shape[1:] and value.ndim == target.ndim:
+        return f"another number of outputs: {other}"
+    if name == stem and value.ndim == target.ndim == 4 and _same_but(value, target, 1):
+        return _other_channels(value, target, other)
     if value.ndim == target.ndim == 4 and value.shape[:2] == target.shape[:2] and name == stem:
         from timm.layers import resample_patch_embed
 
@@ -93,40 +100,49 @@ def _other_channels(value: Tensor, target: Tensor, other: str) -> Reshaped | str
     if value.shape[1] == 1:
         # A grey picture has the same value in all channels: shares of the one filter answer as it did.
         return Reshaped((value / channels).expand_as(target), how)
-    try:
+    if value.shape[1] == 3:  # what timm's function takes for granted
         return Reshaped(adapt_input_conv(channels, value).to(value.dtype), how)
-    except (NotImplementedError, AssertionError):
-        return f"other input channels: {other}"
+    return f"other input channels: {other}"
 
 
 def _other_positions(value: Tensor, target: Tensor, model: nn.Module, other: str) -> Reshaped | str:
     from timm.layers import resample_abs_pos_embed
 
-    if value.ndim != target.ndim or value.ndim not in (2, 3) or value.shape[-1] != target.shape[-1]:
+    if value.shape[-1] != target.shape[-1] or value.shape[:-2] != target.shape[:-2]:
         return f"another shape: {other}"
     new, old = target.shape[-2], value.shape[-2]
     stated = getattr(model, "num_prefix_tokens", None)
-    for prefix in [stated] if isinstance(stated, int) else [1, 0, 2, 5]:
-        if _is_square(old - prefix) and _is_square(new - prefix):
-            side = math.isqrt(new - prefix)
+    for prefix in dict.fromkeys([*([stated] if isinstance(stated, int) else []), 1, 0, 2, 5]):
+        grid = _grid(model, new - prefix)
+        if _is_square(old - prefix) and grid is not None:
+            side = math.isqrt(old - prefix)
             whole = value.reshape(1, old, value.shape[-1])
-            made = resample_abs_pos_embed(whole, [side, side], num_prefix_tokens=prefix)
-            grids = f"{math.isqrt(old - prefix)} × {math.isqrt(old - prefix)} positions made {side} × {side}"
+            made = resample_abs_pos_embed(whole, list(grid), num_prefix_tokens=prefix)
+            grids = f"{side} × {side} positions made {grid[0]} × {grid[1]}"
             return Reshaped(made.reshape(target.shape).to(value.dtype), grids)
-    return f"positions that are no square: {other}"
+    return f"positions whose grid is not known: {other}"
+
+
+def _grid(model: nn.Module, count: int) -> tuple[int, int] | None:
+    """Returns rows and columns of so many positions: those that the model states, or those of a square."""
+    stated = getattr(getattr(model, "patch_embed", None), "grid_size", None)
+    if isinstance(stated, tuple) and len(stated) == 2 and stated[0] * stated[1] == count:
+        return stated
+    return (math.isqrt(count), math.isqrt(count)) if _is_square(count) else None
 
 
 def _other_window(value: Tensor, target: Tensor, other: str) -> Reshaped | str:
     from timm.layers import resize_rel_pos_bias_table
 
-    old, new = math.isqrt(value.shape[0]), math.isqrt(target.shape[0])
-    if old * old != value.shape[0] or new * new != target.shape[0] or not old % 2 or not new % 2:
-        return f"windows that are no square: {other}"
-    window = (new + 1) // 2
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # timm's interpolation warns of its own speed
-        made = resize_rel_pos_bias_table(value.float(), (window, window), tuple(target.shape))
-    return Reshaped(made.to(value.dtype), f"windows of {(old + 1) // 2} made {window}")
+    for extra in (0, 3):  # BEiT has three more rows, for its class token
+        old, new = math.isqrt(max(0, value.shape[0] - extra)), math.isqrt(max(0, target.shape[0] - extra))
+        if old % 2 and new % 2 and old * old + extra == value.shape[0] and new * new + extra == target.shape[0]:
+            window = (new + 1) // 2
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # timm's interpolation warns of its own speed
+                made = resize_rel_pos_bias_table(value.float(), (window, window), tuple(target.shape))
+            return Reshaped(made.to(value.dtype), f"windows of {(old + 1) // 2} made {window}")
+    return f"windows that are no square: {other}"
 
 
 def _same_but(value: Tensor, target: Tensor, axis: int) -> bool:

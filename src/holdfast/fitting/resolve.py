@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from holdfast.fitting.reparametrized import one_form
-from holdfast.formats.names import ALWAYS, COUNTERS, EMA, IN_FRONT, WHERE_ALONE
+from holdfast.formats.names import ALWAYS, EMA, IN_FRONT, WHERE_ALONE
 
 Shapes = Mapping[str, tuple[int, ...]]
 Words = tuple[str, ...]
@@ -53,7 +53,7 @@ def resolve_names(source: Shapes, target: Shapes) -> Matching:
     ours, theirs = _words(target), _words(source)
     found = sorted(_alignments(theirs, ours, source, target), key=lambda a: (-a.num_values, len(a.rule)))
     rivals = _equally_good(found)
-    best, matching = found[0], Matching(ambiguous=rivals)
+    best, matching = found[0], Matching(ambiguous=[_as_written(front, theirs) for front in rivals])
     _pair_up(matching, best, theirs, ours)
     for front in sorted({words[:1] for words in theirs.values() if words and words[0] in IN_FRONT}):
         # A file may hold the model under a word, and something of it beside: `model.fc.weight` and `fc.bias`.
@@ -67,7 +67,7 @@ def resolve_names(source: Shapes, target: Shapes) -> Matching:
     return matching
 
 
-def _equally_good(found: list[_Alignment]) -> list[str]:
+def _equally_good(found: list[_Alignment]) -> list[Words]:
     """Returns the fronts of the file's names that fit as well as the best one, if the best one has any.
 
     An average beside the model itself is no rival: who wants it asks for it.
@@ -80,7 +80,19 @@ def _equally_good(found: list[_Alignment]) -> list[str]:
     if len(models) == 1:
         found.sort(key=lambda a: a is not models[0])
         return []
-    return [".".join(a.theirs) + "." for a in rivals] if len(rivals) > 1 else []
+    return [a.theirs for a in rivals] if len(rivals) > 1 else []
+
+
+def _as_written(front: Words, theirs: dict[str, Words]) -> str:
+    """Returns what stands in front of the names as the file has it, with the words of wrappers."""
+    name = next(name for name, words in theirs.items() if words[: len(front)] == front and len(words) > len(front))
+    own, left = name.split("."), list(front)
+    taken = []
+    while left:
+        taken.append(own.pop(0))
+        if taken[-1] == left[0]:
+            left.pop(0)
+    return ".".join(taken) + "."
 
 
 @dataclass(frozen=True)
@@ -99,9 +111,8 @@ class _Alignment:
 
 
 def _words(shapes: Shapes) -> dict[str, Words]:
-    """Returns the words of each name, without those of wrappers, in one form; without a counter's name."""
-    names = [name for name in shapes if name not in COUNTERS or len(shapes) == 1]
-    bare = {name: tuple(w for w in name.split(".") if w not in _WRAPPERS) or (name,) for name in names}
+    """Returns the words of each name, without those of wrappers, in one form."""
+    bare = {name: tuple(w for w in name.split(".") if w not in _WRAPPERS) or (name,) for name in shapes}
     alike = Counter(bare.values())
     unique = {name: words if alike[words] == 1 else tuple(name.split(".")) for name, words in bare.items()}
     return one_form(unique)

@@ -115,6 +115,16 @@ class InertArray(Record):
             return bytes(self.data).decode("utf-32-le", "replace").rstrip("\0")
         return None
 
+    def text(self) -> Any:
+        """Returns an array of text as a text, or as lists of them as deep as its axes; None for other arrays."""
+        if self.dtype is None or not self.dtype.plain or self.dtype.code[0] not in "US" or isinstance(self.data, list):
+            return None
+        code = "utf-32-be" if self.dtype.order == ">" else "utf-32-le"
+        code, width = ("latin-1" if self.dtype.code[0] == "S" else code), self.dtype.item_bytes
+        raw = bytes(self.data)
+        made = [raw[i : i + width].decode(code, "replace").rstrip("\0") for i in range(0, len(raw), width)]
+        return _nested(made, self.shape)
+
     def as_tensor(self) -> LazyTensor | None:
         """Returns the array as a lazy tensor, the same one each time; None for text, structures and Python objects."""
         if self._tensor is None and self.dtype is not None and self.dtype.plain and not isinstance(self.data, list):
@@ -136,6 +146,16 @@ class InertArray(Record):
 
     def __repr__(self) -> str:
         return f"<array {self.dtype!r} {list(self.shape)}>"
+
+
+def _nested(values: list[str], shape: tuple[int, ...]) -> Any:
+    """Returns values, in the order of rows, as lists of lists."""
+    if not shape:
+        return values[0]
+    if len(shape) == 1 or not values:
+        return values
+    step = len(values) // shape[0]
+    return [_nested(values[i : i + step], shape[1:]) for i in range(0, len(values), step)]
 
 
 def _tensor_of(

@@ -11,15 +11,19 @@ import os
 import stat
 import weakref
 import zlib
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 from holdfast.errors import CheckpointCorrupt, CheckpointError
 
 _MAPPED_FROM = 1 << 20  # bytes; smaller pieces are read, for a process may have only some 65,000 maps
-_PIECE = 1 << 20
+_PIECE = 1 << 20  # bytes of one reading; more at a time is slower: the caches are left behind
+_LOOKED_AT = 256 << 10  # bytes of what is only looked at: these stay in the cache of one core
+_SMALL, _WINDOW = 16 << 10, 128 << 10  # bytes; readings up to the first that follow each other are one of the second
 
 Look = Callable[[memoryview], None]
+_spare: deque[memoryview] = deque(maxlen=4)  # buffers that are done with: fresh memory is slow memory
 
 
 class Buffer(NamedTuple):
@@ -54,11 +58,26 @@ class ByteFile:
         if not stat.S_ISREG(facts.st_mode):
             raise CheckpointError(f"Opening {self.where}: it is no file (a pipe, a device, a folder); expected a file.")
         self.num_bytes = facts.st_size
+        self._window = (0, b"")  # where it begins, what lies there
 
     def read(self, start: int, count: int) -> bytes:
-        """Returns `count` bytes from `start`, fewer at the end of the file."""
-        pieces: list[bytes] = []
+        """Returns `count` bytes from `start`, fewer at the end of the file.
+
+        A file of many small things is read in windows: a system call for each would cost more than its bytes.
+        """
         count = max(0, min(count, self.num_bytes - start))
+        if count > _SMALL:
+            return self._read(start, count)
+        begin, window = self._window
+        if begin <= start and start + count <= begin + len(window):
+            return window[start - begin : start - begin + count]
+        follows = 0 <= start - begin - len(window) <= _SMALL or begin <= start <= begin + len(window)
+        found = self._read(start, min(_WINDOW if follows and window else count, self.num_bytes - start))
+        self._window = start, found
+        return found[:count]
+
+    def _read(self, start: int, count: int) -> bytes:
+        pieces: list[bytes] = []
         while count > 0:
             try:
                 piece = os.pread(self._descriptor, min(count, 1 << 30), start)
@@ -86,11 +105,36 @@ class ByteFile:
                 except OSError as error:
                     raise CheckpointCorrupt(f"Reading {self.where}: {error.strerror or error}.") from error
                 if not count:
-                    raise _cut(self, start, len(target), end=start + at + filled)
+                    raise _cut(self, start, len(target), os.fstat(self._descriptor).st_size)
                 filled += count
             if look:
                 look(piece)
             at += len(piece)
+
+    def look_through(self, start: int, count: int, look: Look | None = None) -> None:
+        """Lets each piece of `count` bytes from `start` be looked at, and keeps none; without `look`, are they there?
+
+        Raises:
+            CheckpointCorrupt: the file does not reach that far, or no longer.
+        """
+        self.check(start, count)
+        if not look:
+            return
+        try:
+            buffer = _spare.pop()
+        except IndexError:  # several threads, or the first time
+            buffer = memoryview(bytearray(_LOOKED_AT))
+        for at in range(0, count, _LOOKED_AT):
+            piece = buffer[: min(_LOOKED_AT, count - at)]
+            self.read_into(start + at, piece)
+            look(piece)
+        _spare.append(buffer)
+
+    def check(self, start: int, count: int) -> None:
+        """Raises CheckpointCorrupt when the file does not reach that far, as it is now: it may have been cut since."""
+        end = min(self.num_bytes, os.fstat(self._descriptor).st_size)
+        if start < 0 or start + count > end:
+            raise _cut(self, start, count, end)
 
     def whole(self) -> bytes | mmap.mmap:
         """Returns the whole file, mapped; what is not touched is not read."""
@@ -107,7 +151,11 @@ class ByteFile:
         if start < 0 or start + count > self.num_bytes:
             raise _cut(self, start, count)
         if count < _MAPPED_FROM:
-            return Buffer(bytearray(self.read(start, count)), 0, count)
+            found = bytearray(self.read(start, count))
+            if len(found) < count:
+                raise _cut(self, start, count, os.fstat(self._descriptor).st_size)
+            return Buffer(found, 0, count)
+        self.check(start, count)  # touching what was cut off since would end the process
         page = start - start % mmap.ALLOCATIONGRANULARITY
         try:
             memory = mmap.mmap(self._descriptor, start + count - page, access=mmap.ACCESS_COPY, offset=page)
@@ -134,6 +182,13 @@ class MemoryFile:
             target[:] = found
         if look:
             look(target)
+
+    def look_through(self, start: int, count: int, look: Look | None = None) -> None:
+        """Lets the bytes be looked at. Raises CheckpointCorrupt when there are not as many."""
+        if start < 0 or start + count > self.num_bytes:
+            raise _cut(self, start, count)
+        if look:
+            look(memoryview(self._data)[start : start + count])
 
     def whole(self) -> bytes:
         """Returns all bytes."""
@@ -180,6 +235,12 @@ class FileSlice:
         if start < 0 or start + len(target) > self.num_bytes:
             raise _cut(self, start, len(target))
         self._file.read_into(self._start + start, target, look)
+
+    def look_through(self, start: int, count: int, look: Look | None = None) -> None:
+        """Lets the bytes be looked at, and keeps none. Raises CheckpointCorrupt when there are not as many."""
+        if start < 0 or start + count > self.num_bytes:
+            raise _cut(self, start, count)
+        self._file.look_through(self._start + start, count, look)
 
     def whole(self) -> bytes:
         """Returns all bytes of the piece."""

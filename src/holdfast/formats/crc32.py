@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections import deque
 from typing import Any
 
 FAR, NEAR = 91_639, 41_678  # exponents of x^64
@@ -20,6 +21,7 @@ _STEP = FAR - NEAR
 _BLOCK = min(NEAR, _STEP)  # words whose sums do not reach each other
 _FOLDED_FROM = 4 << 20  # bytes; below, zlib is as fast
 _WORD = 8
+_spare: deque[Any] = deque(maxlen=4)  # sums that are done with: fresh memory is slow memory
 
 
 def crc32(data: memoryview) -> int:
@@ -43,7 +45,7 @@ class Crc32:
         self._tail = b""
         # Whoever reads tensors has imported NumPy; whoever only looks at a file pays for no import.
         if num_bytes >= _FOLDED_FROM and (numpy := sys.modules.get("numpy")):
-            self._sums = numpy.zeros(FAR, numpy.uint64)
+            self._sums = _taken_sums(numpy)
             self._sums.view(numpy.uint8)[:4] = 0xFF  # a CRC begins with all ones: as inverting 4 bytes
             self._left = num_bytes // _WORD - FAR
 
@@ -83,4 +85,16 @@ class Crc32:
         crc = 0xFFFFFFFF  # which is no beginning at all: that is in the sums already
         for rest in (self._sums[first:], self._sums[:first]):
             crc = zlib.crc32(rest, crc)
-        return zlib.crc32(self._tail, crc)
+        _spare.append(self._sums)
+        self._sums, self._crc = None, zlib.crc32(self._tail, crc)
+        return self._crc
+
+
+def _taken_sums(numpy: Any) -> Any:
+    """Returns FAR words, all zero."""
+    try:
+        sums = _spare.pop()
+    except IndexError:  # several threads, or the first time
+        return numpy.zeros(FAR, numpy.uint64)
+    sums.fill(0)
+    return sums

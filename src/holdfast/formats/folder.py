@@ -116,6 +116,16 @@ def read_folder(path: str, held: Contents, open_file: Open) -> dict[str, Any]:
     return tree
 
 
+def about(path: str) -> dict[str, Any]:
+    """Returns what a folder says of the one file of weights in it: {"config": …}, of its `config.json`; or nothing.
+
+    Raises:
+        CheckpointError: it is no JSON, or far too large.
+    """
+    there = [name for name in _ABOUT if os.path.isfile(f"{path}/{name}")]  # noqa: PTH113
+    return {name.removesuffix(".json"): _json(f"{path}/{name}") for name in there}
+
+
 def _json(path: str) -> Any:
     file = ByteFile(path)
     if file.num_bytes > _MAX_JSON:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from holdfast.errors import CheckpointCorrupt, CheckpointError
 from holdfast.formats.byte_file import Buffer
@@ -46,6 +46,19 @@ def is_count(value: Any) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < 1 << 62
 
 
+class ReadInto(Protocol):
+    """Reads the bytes of a storage without keeping memory for them."""
+
+    def __call__(self, target: memoryview | None, start: int = 0, *, proven: bool = False) -> None:
+        """Fills memory with the bytes from `start`, and proves them on the way when they are all.
+
+        Args:
+            target: None proves all of them and keeps none.
+            start: of the first byte; other than 0 only of what is proven.
+            proven: they have been proven before, and are only read.
+        """
+
+
 class StoredBytes:
     """The bytes of one storage in a file. They are fetched once, and all tensors over them share that memory.
 
@@ -55,6 +68,10 @@ class StoredBytes:
         num_bytes: its size; None as long as it is not known.
         swap_bytes: of how many bytes a value is, whose order must be turned round; 1 for none.
         location: the device it was saved from, as the file says.
+
+    Attributes:
+        fetch: gives the bytes, proven, as memory of one's own.
+        read_into: gives them without such memory; None where they do not lie in a file as they are.
     """
 
     __slots__ = ("_made", "fetch", "key", "location", "num_bytes", "read_into", "swap_bytes", "where")
@@ -66,7 +83,7 @@ class StoredBytes:
         self.location = location
         self.swap_bytes = swap_bytes
         self.fetch: Callable[[], Buffer] | None = None
-        self.read_into: Callable[[memoryview], None] | None = None  # the same into memory that is there, where it can
+        self.read_into: ReadInto | None = None
         self._made: torch.UntypedStorage | None = None
 
     def to_torch(self) -> torch.UntypedStorage:
@@ -81,9 +98,7 @@ class StoredBytes:
             if not self.num_bytes:
                 self._made = torch.UntypedStorage(0)
                 return self._made
-            if self.fetch is None:
-                raise CheckpointError(f"Reading {self.where}: it has no bytes for storage {self.key}.")
-            memory, start, num_bytes = self.fetch()
+            memory, start, num_bytes = self._fetched()
             made = torch.frombuffer(memory, dtype=torch.uint8, offset=start, count=num_bytes)
             if made.data_ptr() % 16:  # some writers align nothing, and torch's kernels want whole values
                 made = made.clone()
@@ -91,6 +106,35 @@ class StoredBytes:
                 made = made.view(-1, self.swap_bytes).flip(1).reshape(-1)
             self._made = made.untyped_storage()
         return self._made
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the bytes are in memory already."""
+        return self._made is not None
+
+    def prove(self, *, keep: bool = False) -> None:
+        """Does nothing when the bytes are all there and match their checksum. Raises as `to_torch`.
+
+        Args:
+            keep: leaves them in memory; else nothing is left of them.
+        """
+        if self.is_read or not self.num_bytes:
+            return
+        if keep:
+            self.to_torch()
+        elif self.read_into is not None:
+            self.read_into(None)
+        else:
+            self._fetched()
+
+    def forget(self) -> None:
+        """Lets go of the memory; tensors over it that somebody has keep theirs."""
+        self._made = None
+
+    def _fetched(self) -> Buffer:
+        if self.fetch is None:
+            raise CheckpointError(f"Reading {self.where}: it has no bytes for storage {self.key}.")
+        return self.fetch()
 
 
 class Storage(Record):
@@ -170,12 +214,7 @@ class LazyTensor(Record):
         """
         import torch
 
-        dtype = getattr(torch, self.dtype, None)
-        if dtype is None or self.dtype in QUANTIZED:
-            raise CheckpointError(
-                f"Reading {self.storage.data.where}: torch {torch.__version__} makes no tensor of torch.{self.dtype} "
-                "from its values alone."
-            )
+        dtype = self.torch_dtype()
         storage, first = self.storage.data.to_torch(), self.storage.start
         if first:
             storage = storage[first : first + self.storage.num_values * ITEM_BYTES[self.storage.dtype]]
@@ -187,32 +226,35 @@ class LazyTensor(Record):
             where = self.storage.data.where
             raise CheckpointCorrupt(f"Reading {where}: torch makes no tensor of {self!r} ({error}).") from error
 
-    def copy_into(self, target: torch.Tensor) -> None:
-        """Writes the values into a tensor of the same shape, converted to its type, on its device.
+    def torch_dtype(self) -> torch.dtype:
+        """Returns the type as torch has it. Raises CheckpointError when values of it make no tensor."""
+        import torch
 
-        Large tensors go from the file straight into the target's memory and are proven on the way, in one pass; when
-        that fails the target holds no one's values.
+        dtype = getattr(torch, self.dtype, None)
+        if not isinstance(dtype, torch.dtype) or self.dtype in QUANTIZED:
+            raise CheckpointError(
+                f"Reading {self.storage.data.where}: torch {torch.__version__} makes no tensor of torch.{self.dtype} "
+                "from its values alone."
+            )
+        return dtype
+
+    def copy_into(self, target: torch.Tensor, *, proven: bool = False) -> None:
+        """Writes the values into a tensor that is there, of the same shape and any type, on any device.
+
+        Tensors of the same type and layout go from the file straight into the target's memory and are proven on the
+        way, in one pass; when that fails the target holds no one's values.
 
         Args:
-            target: any dtype and device; written to as it is, so a parameter's `.detach()`.
+            target: written to as it is, so a parameter's `.detach()`.
+            proven: `proving.prove` has been through them: nothing is proven again, and nothing kept in memory.
 
         Raises:
             CheckpointCorrupt, CheckpointError: as `to_torch`.
             ValueError: its shape is another one.
         """
-        if tuple(target.shape) != self.shape:
-            raise ValueError(f"a target of shape {list(target.shape)} for {self!r}")
-        data = self.storage.data
-        straight = data.read_into is not None and data._made is None and data.swap_bytes == 1 and not self.flags
-        whole = (self.offset, self.storage.start, data.num_bytes) == (0, 0, self.num_bytes)
-        dense = target.device.type == "cpu" and target.is_contiguous() and target.stride() == self.strides
-        if straight and whole and dense and str(target.dtype) == f"torch.{self.dtype}" and self.num_bytes:
-            import torch
+        from holdfast.formats.copying import copy_into
 
-            assert data.read_into is not None
-            data.read_into(target.reshape(-1).view(torch.uint8).numpy().data)
-            return
-        target.copy_(self.to_torch())
+        copy_into(self, target, proven=proven)
 
     def __repr__(self) -> str:
         return f"<{self.dtype} {list(self.shape)}>"

@@ -16,27 +16,39 @@ WHERE_ALONE = {"module"}
 # What programs call the model within themselves; left out at the front, when all names have it.
 IN_FRONT = {
     "module", "model", "net", "network", "state_dict", "model_state_dict", "ema", "ema_model", "averaged_model",
-    "model_ema", "student", "online_network", "_model", "wrapped_model", "base_model",
+    "model_ema", "student", "online_network", "online_model", "_model", "wrapped_model", "base_model",
 }  # fmt: skip
 EMA = {"ema", "ema_model", "averaged_model", "model_ema", "average_model", "swa_model"}
-# What wrappers and programs count or keep beside the model.
-COUNTERS = {"n_averaged", "initted", "step", "global_step", "num_updates"}
+# What wrappers that average count beside the model, and the words that such wrappers put into the model's names.
+COUNTERS = {"n_averaged", "initted", "step", "steps", "global_step", "num_updates"}
+_AVERAGING = WHERE_ALONE | EMA | {"online_model"}
 
 
 def plain_names(names: Iterable[str], *, in_front: bool = True) -> dict[str, str]:
     """Returns the plain name for each of the names, in their order; the counters of wrappers are left out.
 
-    A name stays as it is when two would become one.
+    A counter is a wrapper's only where the word of one that averages is left out of all other names; else it is a
+    tensor of the model. A name stays as it is when two would become one.
 
     Args:
         names: of one model's tensors.
         in_front: whether words in front may be left out too; no for a module of which the whole tree is known.
     """
     names = list(names)
-    plain = {name: name for name in names if name not in COUNTERS}
-    if not plain:
-        return {name: name for name in names}
-    tokens = {name: [word for word in name.split(".") if word not in ALWAYS] or [name] for name in plain}
+    tokens = _without_words([name for name in names if name not in COUNTERS], in_front=in_front)
+    gone = [set(name.split(".")) - set(words) for name, words in tokens.items()]
+    if len(tokens) < len(names) and not (gone and set.intersection(*gone) & _AVERAGING):
+        tokens = _without_words(names, in_front=in_front)
+    found = {name: ".".join(words) for name, words in tokens.items()}
+    taken: dict[str, int] = {}
+    for value in found.values():
+        taken[value] = taken.get(value, 0) + 1
+    return {name: value if taken[value] == 1 else name for name, value in found.items()}
+
+
+def _without_words(names: list[str], *, in_front: bool) -> dict[str, list[str]]:
+    """Returns name → its words, without those of wrappers."""
+    tokens = {name: [word for word in name.split(".") if word not in ALWAYS] or [name] for name in names}
     tokens = _without_lonely_words(tokens)
     if in_front:
         while word := _common_front(tokens.values()):
@@ -44,11 +56,7 @@ def plain_names(names: Iterable[str], *, in_front: bool = True) -> dict[str, str
                 break
             tokens = {name: words[1:] for name, words in tokens.items()}
             tokens = _without_lonely_words(tokens)
-    found = {name: ".".join(words) for name, words in tokens.items()}
-    taken: dict[str, int] = {}
-    for value in found.values():
-        taken[value] = taken.get(value, 0) + 1
-    return {name: value if taken[value] == 1 else name for name, value in found.items()}
+    return tokens
 
 
 def _common_front(all_words: Iterable[list[str]]) -> str | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 from holdfast.errors import CheckpointCorrupt, CheckpointError
-from holdfast.formats.arrays import TORCH_TYPES
+from holdfast.formats.arrays import TORCH_TYPES, ArrayType, InertArray
 from holdfast.formats.byte_file import Buffer, Bytes
 from holdfast.formats.inert import Damage
 from holdfast.formats.lazy_tensor import ITEM_BYTES, LazyTensor, Storage, StoredBytes, swapped
@@ -24,17 +25,22 @@ _HEADER = (  # compiled at first use: most files are no arrays
     rb"\s*'shape':\s*\(([\d, ]*)\),?\s*\}\s*"
 )
 _MAX_HEADER = 1 << 16
+_MAX_TEXT = 16 << 20  # bytes of one array of text; names of classes have a few thousand
 
 
-def read_npz(file: Bytes, limits: Limits = LIMITS) -> dict[str, LazyTensor]:
-    """Returns the arrays of an `.npz` by name; values stay in the file.
+def read_npz(file: Bytes, limits: Limits = LIMITS) -> dict[str, Any]:
+    """Returns the arrays of an `.npz` by name: lazy tensors, whose values stay in the file, and texts as plain values.
 
     Raises:
         CheckpointCorrupt: it is damaged or was cut.
-        CheckpointError: an array is of a type that is no tensor's: text, structures, pickled objects.
+        CheckpointError: an array is of a type that is no tensor's and no text: structures, pickled objects.
     """
     archive = ZipArchive(file, limits)
-    return {name.removesuffix(".npy"): _entry(archive, name) for name in archive.entries}
+    made = {name: _entry(archive, name) for name in archive.entries}
+    if made and not any(isinstance(value, LazyTensor) for value in made.values()):
+        first = next(iter(made))
+        raise _no_numbers(f"{file.where} ({first})", archive.head(first, _MAX_HEADER))
+    return {name.removesuffix(".npy"): value for name, value in made.items()}
 
 
 def read_npy(file: Bytes) -> LazyTensor:
@@ -43,8 +49,13 @@ def read_npy(file: Bytes) -> LazyTensor:
     return _describe(file.where, "array", head, file.num_bytes, lambda start, n: lambda: file.buffer(start, n))
 
 
-def _entry(archive: ZipArchive, name: str) -> LazyTensor:
+def _entry(archive: ZipArchive, name: str) -> Any:
     entry = archive.entries[name]
+    where, head = f"{archive.file.where} ({name})", archive.head(name, _MAX_HEADER)
+    start, header = _header(where, head)
+    found = re.fullmatch(_HEADER, header)
+    if found is not None and found[2] in (b"U", b"S"):
+        return _text(where, archive.read(name, _MAX_TEXT)[start:], found)
 
     def fetch(start: int, num_bytes: int) -> Callable[[], Buffer]:
         def part() -> Buffer:
@@ -53,17 +64,49 @@ def _entry(archive: ZipArchive, name: str) -> LazyTensor:
 
         return part
 
-    return _describe(f"{archive.file.where} ({name})", name, archive.head(name, _MAX_HEADER), entry.num_bytes, fetch)
+    return _describe(where, name, head, entry.num_bytes, fetch)
+
+
+def _no_numbers(where: str, head: bytes) -> CheckpointError:
+    """Returns the error for an array of a type that torch has not."""
+    found = re.fullmatch(_HEADER, _header(where, head)[1])
+    kind = (found[2] + found[3]).decode() if found is not None else "?"
+    return CheckpointError(
+        f"Reading {where}: its values are {kind!r}; expected numbers of a type that torch has. Save these alone."
+    )
+
+
+def _text(where: str, data: bytes, found: re.Match[bytes]) -> Any:
+    """Returns an array of text as plain values."""
+    order, letter, size, column_major, extents = found.groups()
+    if column_major == b"True" and extents.count(b",") > 1:
+        raise CheckpointError(
+            f"Reading {where}: its texts lie in columns; expected rows. Save them as a list of texts."
+        )
+    try:
+        dtype = ArrayType((order + letter + size).decode())
+        return InertArray().fill(dtype, _shape(extents), data).text()
+    except Damage as damage:
+        raise CheckpointCorrupt(f"Reading {where}: found {damage}. It was cut; take another copy.") from None
+
+
+def _shape(extents: bytes) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in extents.split(b",") if extent.strip())
+
+
+def _header(where: str, head: bytes) -> tuple[int, bytes]:
+    """Returns where the values of an array begin, and what its header says. Raises CheckpointCorrupt without one."""
+    width = {1: 2, 2: 4, 3: 4}.get(head[6] if len(head) > 8 else 0)
+    if not head.startswith(_MAGIC) or width is None:
+        raise CheckpointCorrupt(f"Reading {where}: it is no array as NumPy writes them. Take another copy of it.")
+    start = 8 + width + int.from_bytes(head[8 : 8 + width], "little")
+    return start, head[8 + width : start]
 
 
 def _describe(
     where: str, key: str, head: bytes, num_bytes: int, fetch: Callable[[int, int], Callable[[], Buffer]]
 ) -> LazyTensor:
-    width = {1: 2, 2: 4, 3: 4}.get(head[6] if len(head) > 8 else 0)
-    if not head.startswith(_MAGIC) or width is None:
-        raise CheckpointCorrupt(f"Reading {where}: it is no array as NumPy writes them. Take another copy of it.")
-    start = 8 + width + int.from_bytes(head[8 : 8 + width], "little")
-    header = head[8 + width : start]
+    start, header = _header(where, head)
     if b"|O" in header or b"[(" in header:
         raise CheckpointError(
             f"Reading {where}: it holds Python objects or structures; expected numbers. Save numbers alone."
@@ -74,10 +117,8 @@ def _describe(
     order, letter, size, column_major, extents = found.groups()
     dtype = TORCH_TYPES.get((letter + size).decode())
     if dtype is None:
-        raise CheckpointError(
-            f"Reading {where}: its values are {(letter + size).decode()!r}; expected numbers of a type that torch has."
-        )
-    shape = tuple(int(extent) for extent in extents.split(b",") if extent.strip())
+        raise _no_numbers(where, head)
+    shape = _shape(extents)
     num_values = math.prod(shape)
     if start + num_values * ITEM_BYTES[dtype] != num_bytes:
         raise CheckpointCorrupt(f"Reading {where}: {num_bytes:,} bytes for {dtype} {list(shape)}. It was cut.")

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.errors import CheckpointError, CheckpointMismatch
 from holdfast.formats.byte_file import ByteFile, Bytes, MemoryFile, inflate
-from holdfast.formats.folder import contents, read_folder, written_by
+from holdfast.formats.folder import about, contents, read_folder, written_by
 from holdfast.formats.lazy_tensor import LazyTensor
 from holdfast.formats.limits import LIMITS, Limits
 from holdfast.formats.maker import made_by
 from holdfast.formats.names import plain_names
 from holdfast.formats.readers import no_weights, read_directory, read_index, read_place, read_tree
+from holdfast.formats.role_names import with_averages
 from holdfast.formats.roles import Roles, find_roles
 from holdfast.formats.safetensors_file import read_safetensors
 from holdfast.formats.sniff import a, sniff, sniff_bytes
@@ -99,6 +100,9 @@ class OpenedCheckpoint:
         tensors = {name: tensor for name, tensor in found.items() if isinstance(tensor, LazyTensor)}
         if names == "plain":
             tensors = {plain: tensors[name] for name, plain in self.plain_names(role).items()}
+        from holdfast.formats.proving import read_all
+
+        read_all(tensors.values())
         return {name: tensor.to_torch() for name, tensor in tensors.items()}
 
     def plain_names(self, role: str | None = None) -> dict[str, str]:
@@ -147,7 +151,9 @@ def open_checkpoint(path: str | os.PathLike[str], *, limits: Limits = LIMITS) ->
 
         return _own(where, found.kind, (open_run if "run" in found.kind else open_checkpoint_directory)(where))
     if found.file is not None:
-        return open_checkpoint(os.path.join(where, found.file), limits=limits)  # noqa: PTH118
+        opened = open_checkpoint(os.path.join(where, found.file), limits=limits)  # noqa: PTH118
+        opened.metadata = {**about(where), **opened.metadata}
+        return opened
     if found.advice is not None:
         raise no_weights(where, found)
     if found.kind == "DCP directory":
@@ -161,7 +167,9 @@ def open_checkpoint(path: str | os.PathLike[str], *, limits: Limits = LIMITS) ->
     file = ByteFile(where)
     if found.kind == "safetensors index":
         tensors, metadata = read_index(file, limits)
-        return OpenedCheckpoint(where, found.kind, tensors, Roles({"model": tensors}, {}, {}, metadata), None)
+        return OpenedCheckpoint(
+            where, found.kind, tensors, Roles(with_averages({"model": tensors}), {}, {}, metadata), None
+        )
     if found.kind == "gzip":
         data = inflate(file, 0, file.num_bytes, limits.may_inflate_to(file.num_bytes), gzip=True)
         inner = MemoryFile(where, bytes(data))
@@ -192,7 +200,9 @@ def _open(file: Bytes, kind: str, limits: Limits, shown: str) -> OpenedCheckpoin
             from holdfast.formats.own import open_model_file
 
             return _own(file.where, "Holdfast model file", open_model_file(file, tensors, metadata["holdfast"]))
-        return OpenedCheckpoint(file.where, shown, tensors, Roles({"model": tensors}, {}, {}, dict(metadata)), None)
+        return OpenedCheckpoint(
+            file.where, shown, tensors, Roles(with_averages({"model": tensors}), {}, {}, dict(metadata)), None
+        )
     tree = read_tree(file, kind, limits)
     if kind in _PROGRAMS:
         programs = {"model": tree} if kind == "TorchScript" else tree

@@ -10,7 +10,7 @@ from holdfast.errors import CheckpointCorrupt, CheckpointError
 from holdfast.formats.byte_file import Buffer, ByteFile, Bytes
 from holdfast.formats.lazy_tensor import LazyTensor
 from holdfast.formats.roles import Roles, is_optimizer
-from holdfast.formats.safetensors_file import read_safetensors
+from holdfast.formats.safetensors_file import Extent, read_safetensors
 
 
 def open_run(spec: str) -> Roles:
@@ -89,29 +89,30 @@ def _is_named_tensors(skeleton: Any) -> bool:
 def _prove(tensor: LazyTensor, digest: str, what: str) -> None:
     """Makes the tensor's bytes be compared with their digest when they are read, in either way."""
     data = tensor.storage.data
-    fetch, read_into = data.fetch, data.read_into
-    data.read_into = None  # never without its proof
+    fetch, extent = data.fetch, data.read_into
+    assert isinstance(extent, Extent)  # as of every tensor of a safetensors file
 
     def fetch_proven() -> Buffer:
+        from holdfast.checkpoints.digest import digest_of
+
         if fetch is None:
             raise CheckpointError(f"{what} has no bytes.")
         found = fetch()
         with found.view() as view:
-            _compare(view, digest, what)
+            _compare(digest_of(view), digest, what)
         return found
 
-    def read_into_proven(target: memoryview) -> None:
-        assert read_into is not None
-        read_into(target)
-        _compare(target, digest, what)
+    def read_into_proven(target: memoryview | None, start: int = 0, *, proven: bool = False) -> None:
+        from holdfast.checkpoints.digest import Digest
 
-    data.fetch = fetch_proven
-    if read_into is not None:
-        data.read_into = read_into_proven
+        running = Digest()
+        extent.read(target, start, None if proven else running.update)
+        if not proven:
+            _compare(running.text(), digest, what)
+
+    data.fetch, data.read_into = fetch_proven, read_into_proven
 
 
-def _compare(found: memoryview, digest: str, what: str) -> None:
-    from holdfast.checkpoints.digest import digest_of
-
-    if digest_of(found) != digest:
+def _compare(found: str, digest: str, what: str) -> None:
+    if found != digest:
         raise CheckpointCorrupt(f"{what} does not match its digest. Take another copy of it.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from holdfast.errors import CheckpointError
@@ -9,6 +10,8 @@ from holdfast.formats.arrays import InertArray
 from holdfast.formats.inert import InertObject, TorchName
 
 _MAX_LEVELS = 100
+# Of Python's own modules only these have classes that a record stands for with nothing left out.
+_PLAIN_MODULES = {"decimal", "fractions", "datetime", "pathlib", "uuid", "enum", "__main__"}
 
 
 def plain(value: Any, where: str, memo: dict[int, Any] | None = None, level: int = 0) -> Any:
@@ -55,18 +58,31 @@ def _key(key: Any) -> str:
 def _record(value: InertObject, where: str, memo: dict[int, Any], level: int) -> Any:
     args = value.args if type(value.args) is tuple else ()
     simple = all(type(a) in (str, int, float, bool) for a in args)
-    if value.module == "pathlib" and all(type(a) is str for a in args):
+    if value.module == "pathlib" and value.name.endswith("Path") and all(type(a) is str for a in args):
         return "/".join(args).replace("//", "/", 1)
     if value.full_name == "datetime.datetime" and args and type(args[0]) is bytes and len(args[0]) == 10:
         return _moment(args[0])
+    if args and _is_of_python(value.module):
+        return value  # a call of Python itself, such as posix.system: whatever is shown must show its name
     if value.attributes and not value.items:
         held = value.attributes
         return plain(held, where, memo, level) if held is value.state else _container(held, where, memo, level)
     if value.items and all(type(i) is tuple and len(i) == 2 and type(i[0]) is str for i in value.items):
         return {k: plain(v, where, memo, level) for k, v in value.items}
-    if len(args) == 1 and simple and value.state is None and not value.items:
+    if len(args) == 1 and simple and value.state is None and not value.items and _is_class(value.name):
         return args[0]  # a member of an enumeration, a decimal number, a version
     return value
+
+
+def _is_of_python(module: str) -> bool:
+    """Returns whether a module is Python's own, or was, and not one of those whose records are values."""
+    top = module.partition(".")[0]
+    return (top in sys.stdlib_module_names or top in ("__builtin__", "commands")) and top not in _PLAIN_MODULES
+
+
+def _is_class(name: str) -> bool:
+    """Returns whether a name is written as a class's is: `Mode`, `Outer.Mode`. What a function takes is no value."""
+    return all(word[:1].isupper() for word in name.split("."))
 
 
 def _moment(raw: bytes) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from holdfast.errors import CheckpointError
+from holdfast.formats.arrays import InertArray
 from holdfast.formats.inert import InertObject
 from holdfast.formats.module_tree import is_tensor, module_attributes, module_state
 from holdfast.formats.nested_file import read_nested
@@ -17,22 +18,26 @@ from holdfast.formats.role_names import (
     MODEL_WORDS,
     Path,
     State,
+    are_no_model,
     bare_word,
+    expects_weights,
     named_parts,
     own_name,
     role_of,
     split_models,
+    with_averages,
 )
 from holdfast.formats.state_kinds import (
     arrays_as_tensors,
     as_list,
     by_name,
     halves_of,
-    has_axes,
     is_optimizer,
     is_random_state,
     is_schedule,
     is_state_dict,
+    keyed_items,
+    tensors_among,
 )
 
 __all__ = ["Roles", "find_roles", "is_optimizer"]
@@ -64,13 +69,19 @@ class Roles(NamedTuple):
 def find_roles(tree: Any, where: str) -> Roles:
     """Takes a tree apart. Args: `where` is the file, for messages. Raises CheckpointError when it is nested too far."""
     search = _Search(where)
-    rest = search.walk(by_name(tree), ())
+    rest = search.walk(tree, ())
+    if aside := are_no_model(search.weights):
+        search = _Search(where, aside)
+        rest = search.walk(tree, ())
     metadata = rest if isinstance(rest, dict) else {} if rest is _NOTHING else {"value": rest}
     weights = named_parts(search.weights, role_of)
     if len(weights) == 1 and "ema" not in weights and bare_word(next(iter(search.weights), ("",))[-1:]) in MODEL_WORDS:
         weights = {"model": next(iter(weights.values()))}  # the words around it had to tell it from nothing
     if isinstance(tree, dict) and "pytorch-lightning_version" in tree and "model" in weights:
-        weights |= {k: v for k, v in split_models(weights["model"]).items() if k not in weights}
+        parts = {k: v for k, v in split_models(weights["model"]).items() if k not in weights}
+        weights = (weights if parts else with_averages(weights, search.modules)) | parts
+    else:
+        weights = with_averages(weights, search.modules)
     modules = frozenset(role for role, state in weights.items() if id(state) in search.modules)
     return Roles(
         weights, named_parts(search.optimizers, own_name), named_parts(search.schedules, own_name), metadata, modules
@@ -80,8 +91,9 @@ def find_roles(tree: Any, where: str) -> Roles:
 class _Search:
     """One walk over a tree, and what it has found."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, aside: frozenset[Path] = frozenset()) -> None:
         self.where = where
+        self.aside = aside  # places whose tensors are no model's
         self.weights: dict[Path, State] = {}
         self.optimizers: dict[Path, State] = {}
         self.schedules: dict[Path, State] = {}
@@ -96,7 +108,9 @@ class _Search:
         """Notes what is at a node and below; returns what is left of it as a plain value, or _NOTHING."""
         if type(node) is bytes and (inner := self._within(node)) is not None:
             node = inner
-        if isinstance(node, (dict, list, tuple, InertObject)) and len(path) < _MAX_LEVELS:
+        wanted = isinstance(node, (dict, list, tuple, InertObject)) or (not path and isinstance(node, InertArray))
+        wanted = wanted or (not path and is_tensor(node))
+        if wanted and path not in self.aside and len(path) < _MAX_LEVELS:
             if id(node) in self.parts:  # one model in two roles
                 self._add(self.parts[id(node)], path)
                 return _NOTHING
@@ -112,7 +126,7 @@ class _Search:
                 return self._walk_dict(node, path)
             if isinstance(node, InertObject) and not is_tensor(node):
                 return self._walk_object(node, path)
-            if isinstance(node, (list, tuple)) and 0 < len(node) <= _MAX_ITEMS:
+            if isinstance(node, (list, tuple)) and (len(node) <= _MAX_ITEMS or self._begins_with_part(node)):
                 return self._walk_list(node, path)
         return plain(node, self.where, self.memo)
 
@@ -121,7 +135,10 @@ class _Search:
         kind, state = part
         kind[path] = state
         if len(self.weights) + len(self.optimizers) + len(self.schedules) > _MAX_PARTS:
-            raise CheckpointError(f"Reading {self.where}: it holds more than {_MAX_PARTS} models and optimizers.")
+            raise CheckpointError(
+                f"Reading {self.where}: it holds more than {_MAX_PARTS} models and optimizers; expected no more. Save "
+                "them in several files."
+            )
 
     def _within(self, data: bytes) -> Any:
         """Returns the tree of a file of torch that some bytes are; None for others and for what was read before."""
@@ -137,6 +154,11 @@ class _Search:
         if module_attributes(node) is not None and (state := module_state(node, self.where, self.spent)):
             self.modules.add(id(state))
             return self.weights, state
+        expected = expects_weights(path)
+        node = by_name(node, expected=expected)
+        keyed = keyed_items(node) if isinstance(node, InertObject) and not is_tensor(node) else None
+        if keyed is not None:  # a mapping of a class of its own
+            node = keyed
         held = node.attributes if isinstance(node, InertObject) else node
         if not isinstance(held, dict):
             return None
@@ -145,8 +167,8 @@ class _Search:
         if is_schedule(held):
             return self.schedules, held
         if isinstance(node, dict):
-            node = arrays_as_tensors(node)
-            if is_state_dict(node) and not is_random_state(node, path):
+            node = arrays_as_tensors(node, expected=expected)
+            if is_state_dict(node, expected=expected) and not is_random_state(node, path):
                 return self.weights, dict(node)
             if halves := halves_of(node):
                 return self.weights, halves
@@ -154,9 +176,8 @@ class _Search:
 
     def _walk_dict(self, node: State, path: Path) -> Any:
         node = arrays_as_tensors(node)
-        tensors = {k: v for k, v in node.items() if is_tensor(v) and type(k) is str and ("." in k or has_axes(v))}
-        if any("." in name and has_axes(tensor) for name, tensor in tensors.items()):
-            self.weights[path] = tensors  # weights with counters among them
+        if (tensors := tensors_among(node, alone=not path)) and path not in self.aside:
+            self._add((self.weights, tensors), path)
             node = {k: v for k, v in node.items() if k not in tensors}
         # Composer swaps the average into the model before it saves; what lies beside it is then the training's own.
         swapped = "ema_model" if node.get("ema_weights_active") is True else None
@@ -166,6 +187,11 @@ class _Search:
         return rest if rest or not node else _NOTHING
 
     def _walk_object(self, node: InertObject, path: Path) -> Any:
+        if (keyed := keyed_items(node)) is not None:
+            before = len(self.weights) + len(self.optimizers) + len(self.schedules)
+            rest = self._walk_dict(keyed, path)
+            found = len(self.weights) + len(self.optimizers) + len(self.schedules) > before
+            return rest if found else plain(node, self.where, self.memo)
         held = dict(node.attributes)
         for value in node.attributes.values():
             if type(value) is bytes and isinstance(inner := self._within(value), dict):
@@ -182,6 +208,16 @@ class _Search:
         if len(self.weights) + len(self.optimizers) > before:
             return {"class": node.full_name}
         return plain(node, self.where, self.memo)
+
+    def _begins_with_part(self, node: list[Any] | tuple[Any, ...]) -> bool:
+        """Returns whether a long list is one of models: histories are long too, and are not walked through."""
+        first = node[0]
+        if isinstance(first, InertObject):
+            first = keyed_items(first) or first
+        inside = list(first.values())[:_MAX_ITEMS] if isinstance(first, dict) else []
+        return any(
+            module_attributes(v) is not None or (isinstance(v, dict) and is_state_dict(v)) for v in [first, *inside]
+        )
 
     def _walk_list(self, node: list[Any] | tuple[Any, ...], path: Path) -> Any:
         if not any(isinstance(v, (dict, list, tuple, InertObject)) for v in node):

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from holdfast.errors import CheckpointCorrupt
-from holdfast.formats.byte_file import Bytes
+from holdfast.formats.byte_file import Bytes, Look
 from holdfast.formats.inert import Damage
 from holdfast.formats.lazy_tensor import ITEM_BYTES, LazyTensor, Storage, StoredBytes, is_count
 
@@ -31,6 +31,25 @@ class Safetensors(NamedTuple):
 
     tensors: dict[str, LazyTensor]
     metadata: dict[str, str]
+
+
+class Extent(NamedTuple):
+    """Where a tensor's bytes lie in a file that has nothing to prove them by; `ReadInto` for its storage."""
+
+    file: Bytes
+    begin: int
+    num_bytes: int
+
+    def __call__(self, target: memoryview | None, start: int = 0, *, proven: bool = False) -> None:  # noqa: ARG002
+        """Fills memory with the bytes from `start`. Raises CheckpointCorrupt when they are not there."""
+        self.read(target, start)
+
+    def read(self, target: memoryview | None, start: int = 0, look: Look | None = None) -> None:
+        """Does the same, and lets each piece be looked at; None keeps none. Raises CheckpointCorrupt."""
+        if target is None:
+            self.file.look_through(self.begin, self.num_bytes, look)
+        else:
+            self.file.read_into(self.begin + start, target, look)
 
 
 def read_safetensors(file: Bytes) -> Safetensors:
@@ -83,7 +102,7 @@ def _describe(file: Bytes, name: str, entry: dict[str, Any], base: int) -> LazyT
         raise _corrupt(file, f"tensor {name!r} of {kind} {shape} in {num_bytes:,} bytes")
     data = StoredBytes(file.where, name, num_bytes)
     data.fetch = partial(file.buffer, base + start, num_bytes)
-    data.read_into = partial(file.read_into, base + start)
+    data.read_into = Extent(file, base + start, num_bytes)
     try:
         return LazyTensor(Storage(data, dtype, num_values), dtype, 0, tuple(shape), row_major(shape))
     except Damage as damage:

@@ -15,6 +15,7 @@ from holdfast.formats.limits import LIMITS, Limits
 from holdfast.formats.torch_tar import MEMBERS, is_tar_header, tar_members
 from holdfast.formats.zip_archive import ZipArchive
 
+STEPS = "folder of Holdfast checkpoints"  # what a run has in its `checkpoints`, or a store of its own
 _HEAD = 4096
 # torch's magic number as the first pickle of a file has it: in binary, and as decimal digits by protocols 0 and 1.
 _MAGIC = (bytes.fromhex("6cfc9c46f9206aa85019"), b"119547037146038801333356")
@@ -57,7 +58,8 @@ class Sniffed(NamedTuple):
     Attributes:
         kind: "torch zip", "torch legacy", "torch tar", "pickle", "safetensors", "safetensors index", "npz", "npy",
             "gzip", "TorchScript", "torch.export program", "DCP directory", "Holdfast checkpoint", "Holdfast run",
-            "folder of weights", or one of those that have no weights we read: "web page", "ONNX" ….
+            "folder of weights", or one of those that have no weights we read: "web page", "ONNX", "folder of Holdfast
+            checkpoints" ….
         advice: what to do with one that has no weights we read; None for the others.
         file: for a folder of weights, the file to open when there is nothing beside it.
     """
@@ -162,6 +164,10 @@ def _text_kind(file: Bytes, head: bytes) -> str:
     return "text"
 
 
+def _is_step(path: str, name: str) -> bool:
+    return name.startswith("step-") and os.path.isfile(os.path.join(path, name, "manifest.json"))  # noqa: PTH113, PTH118
+
+
 def _folder(path: str) -> Sniffed:
     try:
         names = sorted(os.listdir(path))  # noqa: PTH208
@@ -173,6 +179,9 @@ def _folder(path: str) -> Sniffed:
         return Sniffed("Holdfast run")
     if ".metadata" in names:
         return Sniffed("DCP directory")
+    if steps := [name for name in names if _is_step(path, name)]:
+        shown = f"{', '.join(steps[:3])}{' …' if len(steps) > 3 else ''}"
+        return Sniffed(STEPS, f"Name the run, or one of {shown}.")
     held = contents(path, names)
     if held.has_weights:
         return Sniffed("folder of weights", None, held.only)

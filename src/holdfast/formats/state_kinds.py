@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from holdfast.formats.arrays import InertArray
@@ -11,6 +12,13 @@ from holdfast.formats.lazy_tensor import LazyTensor
 from holdfast.formats.module_tree import is_tensor
 
 State = dict[str, Any]
+
+_RANDOM = re.compile(r"rng|random|generator_state")
+# What a single number is called that is no parameter.
+_FIGURE = re.compile(
+    r"(?i)(^|[_.\-/])(loss(es)?|acc\w*|top\d|best|epochs?|iter\w*|steps?|num|count|metric|score|error|err|lr|time|"
+    r"val|valid|train|test|psnr|ssim|fid|m?ap|m?iou|dice|f1|auc|precision|recall)($|[_.\-/\d])"
+)
 
 
 def is_optimizer(value: State) -> bool:
@@ -33,30 +41,105 @@ def is_schedule(value: State) -> bool:
     return of_torch or {"base_values", "param_group_field"} <= value.keys()
 
 
-def is_state_dict(value: State) -> bool:
-    """Returns whether a mapping is weights: names to tensors, and not mere figures that happen to be tensors."""
+def is_state_dict(value: State, *, expected: bool = False) -> bool:
+    """Returns whether a mapping is weights: names to tensors, and not mere figures that happen to be tensors.
+
+    Args:
+        expected: whether weights are what should be there, the place being called so. Single figures are weights then
+            if all are fractions and some name is none of a figure's.
+    """
     tensors = [(k, v) for k, v in value.items() if is_tensor(v)]
-    others = (k for k, v in value.items() if not is_tensor(v))
+    others = [k for k, v in value.items() if not is_tensor(v)]
     if not tensors or not all(type(k) is str for k in value):
         return False
     if not all(k.endswith("_extra_state") for k in others):
         return False
-    return any("." in k or has_axes(v) for k, v in tensors)
+    if any("." in k or has_axes(v) for k, v in tensors):
+        return True
+    return (
+        expected
+        and not others
+        and all(_is_fraction(v) for _, v in tensors)
+        and not all(_FIGURE.search(k) for k in value)
+    )
 
 
-def by_name(tree: Any) -> Any:
-    """Returns a file's whole tree; what is a tensor, or a row of them without names, under names of our own."""
-    if is_tensor(tree):
-        return {"tensor": tree}
-    if isinstance(tree, (list, tuple)) and tree and all(is_tensor(value) for value in tree):
-        return {str(number): tensor for number, tensor in enumerate(tree)}
-    return tree
+def _is_fraction(tensor: Any) -> bool:
+    return isinstance(tensor, LazyTensor) and tensor.dtype.startswith(("float", "bfloat", "complex"))
 
 
-def arrays_as_tensors(value: State) -> State:
-    """Returns a mapping whose NumPy arrays are tensors, if they are weights: if a dotted name is one with extents."""
+def tensors_among(value: State, *, alone: bool = False) -> State:
+    """Returns the weights of a mapping that holds counters, settings or other parts among them; none if it has none.
+
+    A single fraction (`logit_scale`) is one of the weights unless its name is a figure's (`loss`, `best_acc`).
+
+    Args:
+        alone: whether the mapping is the whole file; then names without dots are weights too, where nothing beside them
+            is a container.
+    """
+    found = {k: v for k, v in value.items() if is_tensor(v) and type(k) is str and ("." in k or not _RANDOM.search(k))}
+    alone = alone and not any(_may_hold_parts(v) for k, v in value.items() if k not in found)
+    if not any(("." in k or alone) and has_axes(v) for k, v in found.items()) or is_random_state(found, ()):
+        return {}
+    return {k: v for k, v in found.items() if "." in k or has_axes(v) or (_is_fraction(v) and not _FIGURE.search(k))}
+
+
+def _may_hold_parts(value: Any) -> bool:
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return isinstance(value, (dict, InertObject)) and not is_tensor(value)
+
+
+def by_name(value: Any, *, expected: bool) -> Any:
+    """Returns a value as it is; tensors that a file keeps otherwise than by name in a mapping, as such a mapping.
+
+    Pairs of names and tensors are taken anywhere; a row of tensors, a mapping from numbers to them, and one tensor
+    alone only where weights are expected: they get names of our own, "0", "1" … and "tensor".
+    """
+    if isinstance(value, (list, tuple)) and value and all(type(v) is tuple and len(v) == 2 for v in value):
+        names, tensors = zip(*value, strict=True)
+        if all(type(n) is str for n in names) and len(set(names)) == len(names) and _has_tensors_alone(tensors):
+            return {name: _as_tensor(tensor) for name, tensor in value}
+    if not expected:
+        return value
+    if is_tensor(_as_tensor(value)):
+        return {"tensor": _as_tensor(value)}
+    if isinstance(value, dict) and all(type(k) is int for k in value) and _has_tensors_alone(value.values()):
+        return {str(number): _as_tensor(tensor) for number, tensor in value.items()}
+    if isinstance(value, (list, tuple)) and _has_tensors_alone(value):
+        return {str(number): _as_tensor(tensor) for number, tensor in enumerate(value)}
+    return value
+
+
+def _as_tensor(value: Any) -> Any:
+    return (value.as_tensor() or value) if isinstance(value, InertArray) else value
+
+
+def _has_tensors_alone(values: Collection[Any]) -> bool:
+    return (
+        bool(values)
+        and all(is_tensor(v) or isinstance(v, InertArray) for v in values)
+        and all(is_tensor(_as_tensor(v)) for v in values)
+    )
+
+
+def keyed_items(value: InertObject) -> State | None:
+    """Returns the contents of an object that is a mapping of its own class, by name; None for any other object."""
+    pairs = value.items
+    if not pairs or not all(type(p) is tuple and len(p) == 2 and type(p[0]) is str for p in pairs):
+        return None
+    return dict(pairs)
+
+
+def arrays_as_tensors(value: State, *, expected: bool = False) -> State:
+    """Returns a mapping whose NumPy arrays are tensors, if they are weights: if a dotted name is one with extents.
+
+    Args:
+        expected: whether weights are what should be there; names need no dots then, if there is nothing but arrays.
+    """
     arrays = {k: v for k, v in value.items() if isinstance(v, InertArray) and type(k) is str}
-    if not any(("." in name or "/" in name) and array.shape for name, array in arrays.items()):
+    bare = expected and len(arrays) == len(value)
+    if not any((bare or "." in name or "/" in name) and array.shape for name, array in arrays.items()):
         return value
     made = {name: array.as_tensor() for name, array in arrays.items()}
     return {k: v if made.get(k) is None else made[k] for k, v in value.items()}
@@ -81,6 +164,6 @@ def has_axes(tensor: Any) -> bool:
 
 def is_random_state(value: State, path: tuple[str, ...]) -> bool:
     """Returns whether tensors by name are the states of random generators: called so, or all of them rows of bytes."""
-    if path and re.search(r"rng|random|generator_state", path[-1]):
+    if path and _RANDOM.search(path[-1]):
         return True
     return all(isinstance(v, LazyTensor) and v.dtype == "uint8" and len(v.shape) == 1 for v in value.values())

@@ -21,6 +21,7 @@ _END, _END64, _LOCATOR64, _ENTRY, _LOCAL = b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK
 _END_BYTES, _MAX_COMMENT = 22, 0xFFFF
 _NOT_HERE = 0xFFFFFFFF  # the value stands in the extra field, in 64 bits
 STORED, DEFLATED = 0, 8
+_LOCAL_BYTES, _MOST_NAMES = 30, 226  # bytes; with the header before it, what is read at once
 
 
 class Entry(NamedTuple):
@@ -54,6 +55,7 @@ class ZipArchive:
         self.limits = limits
         self.entries: dict[str, Entry] = {}
         self._data_starts: dict[str, int] = {}
+        self._inflated: tuple[str, Buffer] = ("", Buffer(bytearray(), 0, 0))
         try:
             start, size, count = self._find_table()
             self._read_table(start, size, count)
@@ -103,20 +105,31 @@ class ZipArchive:
                 raise self._corrupt(f"an entry {name!r} that does not match its checksum")
         return made
 
-    def read_into(self, name: str, target: memoryview) -> None:
-        """Copies the bytes of one entry into memory of the same size, and proves them on the way.
+    def read_into(self, name: str, target: memoryview | None, start: int = 0, *, proven: bool = False) -> None:
+        """Copies bytes of one entry into memory that is there, and proves them on the way.
+
+        Args:
+            name: of the entry.
+            target: is filled with the bytes from `start`; None keeps none, and only proves all of them.
+            start: of the first byte in the entry; other than 0 only of what is proven.
+            proven: they have been proven before, so they are read and no more.
 
         Raises as `buffer` does; then what is in `target` is no one's data.
         """
         entry = self._entry(name)
         if entry.method != STORED:
-            with self.buffer(name).view() as view:
-                target[:] = view
+            if self._inflated[0] != name:
+                self._inflated = name, self.buffer(name)  # kept: what is decompressed is mostly read in many parts
+            if target is not None:
+                target[:] = self._inflated[1].view()[start : start + len(target)]
             return
-        running = Crc32(entry.num_bytes)
-        step = running.update if entry.crc else None
-        self.file.read_into(self._data_starts[name], target, step)
-        if entry.crc and running.finish() != entry.crc:
+        begin, running = self._data_starts[name], Crc32(0 if proven or not entry.crc else entry.num_bytes)
+        look = None if proven or not entry.crc else running.update
+        if target is None:
+            self.file.look_through(begin, entry.num_bytes, look)
+        else:
+            self.file.read_into(begin + start, target, look)
+        if look and running.finish() != entry.crc:
             raise self._corrupt(f"an entry {name!r} that does not match its checksum")
 
     def open(self, name: str) -> Bytes:
@@ -197,19 +210,26 @@ class ZipArchive:
         return name
 
     def _check_places(self, table: int) -> None:
-        """Finds where each entry's data begin, and that no two entries share a byte."""
+        """Finds where each entry's data begin, and that no two entries share a byte.
+
+        All entries' own headers are looked at, also of those that nobody reads: a name that was changed in the table
+        alone would make an entry vanish unnoticed.
+        """
         end = 0
         for entry in sorted(self.entries.values(), key=lambda e: e.header):
-            local = self.file.read(entry.header, 30)
-            if local[:4] != _LOCAL or len(local) < 30:
+            local = self.file.read(entry.header, _LOCAL_BYTES + _MOST_NAMES)
+            if local[:4] != _LOCAL or len(local) < _LOCAL_BYTES:
                 raise self._corrupt(f"no header of {entry.name!r} at byte {entry.header:,}")
-            method, name_size, extra_size = *struct.unpack_from("<H", local, 8), *struct.unpack_from("<2H", local, 26)
-            name = self.file.read(entry.header + 30, name_size).decode("utf-8", "replace")
+            method, name_size, extra_size = struct.unpack_from("<H16x2H", local, 8)
+            raw = local[_LOCAL_BYTES : _LOCAL_BYTES + name_size]
+            if name_size > _MOST_NAMES:
+                raw = self.file.read(entry.header + _LOCAL_BYTES, name_size)
+            name = raw.decode("utf-8", "replace")
             if name != entry.name or method != entry.method:
                 raise self._corrupt(f"an entry {entry.name!r} whose own header says {name[:200]!r}")
             if entry.header < end:
                 raise self._corrupt(f"an entry {entry.name!r} that overlaps the one before it")
-            start = entry.header + 30 + name_size + extra_size
+            start = entry.header + _LOCAL_BYTES + name_size + extra_size
             end = start + entry.packed_bytes
             if end > table:
                 raise self._corrupt(f"an entry {entry.name!r} that reaches into the table of contents")

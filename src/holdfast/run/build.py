@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,18 +16,14 @@ from holdfast.data.files import FilePictures
 from holdfast.data.transforms import Preprocessing, eval_transform, train_transform
 from holdfast.distributed import current_world
 from holdfast.errors import ConfigError
-from holdfast.fitting import LoadReport, load_into
 from holdfast.inference import choose_device, fixed_batch_size
 from holdfast.models.registry import Architecture
-from holdfast.models.zoo import pretrained_state
 from holdfast.randomness import derive_seed, seed_generators
 from holdfast.run.prepare import PreparedData, default_workers
 from holdfast.run.recipe import DataSummary, preprocessing_for
 from holdfast.training import TrainState, build_loss, build_optimizer, build_schedule
 from holdfast.training.freeze import freeze
 from holdfast.training.schedule import Schedule
-
-INIT_FILE = "init.json"  # what became of each tensor of --init
 
 
 @dataclass
@@ -151,29 +146,4 @@ def schedule_of(config: Config, steps_per_epoch: int) -> Schedule:
         config.epochs * steps_per_epoch,
         warmup_steps=round((config.warmup_epochs or 0) * steps_per_epoch),
         min_lr=config.min_lr,
-    )
-
-
-def load_first_weights(bench: Workbench) -> LoadReport | None:
-    """Loads what --init names into the fresh model; None when nothing was asked for. Raises HoldfastError."""
-    config = bench.config
-    asked = config.weights
-    if not asked:
-        return None
-    source: str | dict[str, torch.Tensor] = asked
-    if asked == "pretrained":
-        library, _, name = bench.architecture.name.partition(":")
-        if library not in ("torchvision", "timm"):
-            raise ConfigError(f"There are no published weights of {bench.architecture.name}. Give a file: --init FILE.")
-        source = pretrained_state(library, name)
-    elif not Path(source := str(Path(asked).expanduser())).exists() and "@" not in asked:
-        raise ConfigError(f"--init {asked}: there is no such file. Give `pretrained`, or a file, folder or run.")
-    return load_into(
-        bench.state.model,
-        source,
-        role=config.role,
-        rename=config.rename,
-        prefix=config.prefix or "",
-        classes=bench.data.classes,
-        min_matched=config.min_matched,
     )

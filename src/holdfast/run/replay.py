@@ -25,9 +25,10 @@ from holdfast.checkpoints.named_state import state_of
 from holdfast.checkpoints.tensors import tensor_bytes
 from holdfast.data.split import complete_sets
 from holdfast.errors import HoldfastError, RunError
-from holdfast.run.build import Workbench, build, load_first_weights, set_up_torch
+from holdfast.run.build import Workbench, build, set_up_torch
 from holdfast.run.directory import RunDirectory
 from holdfast.run.fingerprint import fingerprint
+from holdfast.run.first_weights import load_first_weights
 from holdfast.run.hidden_state import hidden_state
 from holdfast.run.prepare import open_collection, prepare_again
 from holdfast.run.recipe import summarize

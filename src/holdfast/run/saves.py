@@ -11,13 +11,27 @@ from functools import partial
 from typing import Any
 
 from holdfast.checkpoints import BEST_CLASSIFIER, CheckpointStore
-from holdfast.checkpoints.retention import parse_keep
-from holdfast.config import parse_duration, parse_save_every
-from holdfast.errors import CheckpointError, RunError
+from holdfast.checkpoints.retention import AnyOf, Best, Policy, parse_keep
+from holdfast.config import Config, nearest, parse_duration, parse_save_every
+from holdfast.errors import CheckpointError, ConfigError, RunError
 from holdfast.run.best import BEST_FILE, keep_best
 from holdfast.run.build import Workbench
 from holdfast.run.console import Console
 from holdfast.run.directory import RunDirectory
+
+METRICS = ("accuracy", "loss", "train_loss", "lr")  # what an epoch of a run measures
+
+
+def keep_of(config: Config) -> Policy:
+    """Returns which checkpoints of a run stay. Raises ConfigError for words that say nothing, or a metric of no run."""
+    keep = parse_keep(str(config.keep))
+    for policy in keep.policies if isinstance(keep, AnyOf) else [keep]:
+        if isinstance(policy, Best) and policy.metric not in METRICS:
+            raise ConfigError(
+                f"keep is {config.keep!r}: a run does not measure {policy.metric!r}; expected one of "
+                f"{', '.join(METRICS)}.{nearest(policy.metric, METRICS)}"
+            )
+    return keep
 
 
 class Saves:
@@ -39,7 +53,7 @@ class Saves:
     def __init__(self, bench: Workbench, directory: RunDirectory, console: Console) -> None:
         config = bench.config
         self._bench, self._directory, self._console = bench, directory, console
-        keep = BEST_CLASSIFIER | parse_keep(str(config.keep))  # the first `Best` is what `@best` means
+        keep = BEST_CLASSIFIER | keep_of(config)  # the first `Best` is what `@best` means
         self.store = CheckpointStore(directory.checkpoints, keep, on_failure=self._note_failure, say=console.warn)
         self.step = -1
         self.durable_step = -1

@@ -8,7 +8,6 @@ from typing import Any
 
 from holdfast.checkpoints import CheckpointStore
 from holdfast.checkpoints.remote import is_url
-from holdfast.checkpoints.retention import parse_keep
 from holdfast.config import Config, parse_duration, parse_save_every
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Collection
@@ -17,19 +16,20 @@ from holdfast.errors import ConfigError, RunError
 from holdfast.models.registry import resolve_name
 from holdfast.run import resume
 from holdfast.run.best import BEST_FILE
-from holdfast.run.build import INIT_FILE, Workbench, build, load_first_weights, set_up_torch
+from holdfast.run.build import Workbench, build, set_up_torch
 from holdfast.run.console import Console
 from holdfast.run.curves import Curves
 from holdfast.run.directory import RunDirectory, now
 from holdfast.run.fingerprint import fingerprint
 from holdfast.run.finish import SUMMARY_FILE, finish, is_finished
+from holdfast.run.first_weights import INIT_FILE, check_first_weights, load_first_weights
 from holdfast.run.fork import newest_of, take_over
 from holdfast.run.journal import Journal
 from holdfast.run.messages import introduce, say_done, say_finished, say_resumed, say_stopped
 from holdfast.run.prepare import PreparedData, open_collection, prepare_again, prepare_new, split_digest
 from holdfast.run.recipe import Choice, DataSummary, resolve, summarize
 from holdfast.run.remote_run import open_run
-from holdfast.run.saves import Saves
+from holdfast.run.saves import Saves, keep_of
 from holdfast.run.session import Session
 from holdfast.run.signals import StopRequest
 
@@ -130,9 +130,10 @@ def _refuse_to_overwrite_model(directory: RunDirectory) -> None:
 
 
 def _refuse_unreadable(config: Config) -> None:
-    """Raises ConfigError for a setting of the saves that says nothing, before anything is made."""
+    """Raises ConfigError for a setting of the saves or of --init that cannot be meant, before anything is made."""
     parse_save_every(config.save_every)
-    parse_keep(str(config.keep))
+    keep_of(config)
+    check_first_weights(config)
     parse_duration(config.grace, "grace")
     if config.time_budget:
         parse_duration(config.time_budget, "time_budget")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from holdfast.toolbox.difference import Difference
     from holdfast.toolbox.inspection import inspect_path
     from holdfast.toolbox.report import Report
+    from holdfast.toolbox.verification import verify
 
 _HOMES = {
     "Average": "averaging",
@@ -26,9 +27,10 @@ _HOMES = {
     "convert": "conversion",
     "diff": "comparison",
     "inspect_path": "inspection",
+    "verify": "verification",
 }
 
-__all__ = ["Average", "Conversion", "Difference", "Report", "average", "convert", "diff", "inspect_path"]
+__all__ = ["Average", "Conversion", "Difference", "Report", "average", "convert", "diff", "inspect_path", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ from holdfast.errors import CheckpointMismatch, ConfigError, first_of
 from holdfast.toolbox.carried import step_of
 from holdfast.toolbox.conversion import outgoing
 from holdfast.toolbox.destination import destination
-from holdfast.toolbox.outgoing import Outgoing, OutgoingModel, OutgoingTensor
+from holdfast.toolbox.outgoing import Outgoing, OutgoingModel, OutgoingTensor, refuse_empty
 from holdfast.toolbox.source import Source, TensorReader, open_any, select_model
 from holdfast.toolbox.text import count, printable, size_text
 from holdfast.toolbox.writers import WRITERS
@@ -74,7 +74,7 @@ class Average:
             yield f"  {count(len(self.taken), 'integer tensor')} taken from the first{differ}{more}"
         if self.running:
             yield (
-                f"  {len(self.running)} running statistics of batch norm were averaged, which is approximate: to "
+                f"  {count(len(self.running), 'running statistic')} of batch norm averaged, which is approximate: to "
                 "estimate them anew, pass training pictures through the model in train mode, without an optimizer"
             )
         yield from (f"  {printable(note)}" for note in self.notes)
@@ -105,11 +105,11 @@ def average(
 
     Raises:
         ConfigError: too few files, weights that are none, or something is at `out`.
-        CheckpointMismatch: names, shapes, kinds of types or classes differ; all differences at once.
+        CheckpointMismatch: names, shapes, kinds of types or classes differ (all are told), or there is no tensor.
         CheckpointError: one cannot be read, or the disk refused.
     """
     shares = _shares(len(paths), weights)
-    place = destination(out, to, shard_size, replace=replace)
+    place = destination(out, to, shard_size, replace=replace, source=paths[0])
     sources = [select_model(open_any(path), role, "file" if keep_names else "plain") for path in paths]
     _refuse_differences(sources)
     readers = [TensorReader() for _ in sources]
@@ -119,6 +119,7 @@ def average(
         name: _averaged(name, sources, readers, shares, differ) for name in first.tensors if name not in first.ties
     }
     model = OutgoingModel(tensors, dict(first.ties))
+    refuse_empty(first.path, [model])
     content = Outgoing({"model": model})
     if place.kind == "checkpoint" or (place.kind == "safetensors" and first.is_ours):
         names = [PurePath(source.path).name for source in sources]
@@ -143,11 +144,12 @@ def average(
 
 def _shares(number: int, weights: Sequence[float] | None) -> list[float]:
     if number < 2:
-        raise ConfigError(f"Averaging {number} checkpoints: expected two or more. To copy one, use convert.")
+        raise ConfigError(f"Averaging {count(number, 'checkpoint')}: expected two or more. To copy one, use convert.")
     if weights is None:
         return [1 / number] * number
     if len(weights) != number:
-        raise ConfigError(f"--weights: found {len(weights)} numbers for {number} checkpoints; expected one for each.")
+        found = f"{count(len(weights), 'number')} for {count(number, 'checkpoint')}"
+        raise ConfigError(f"--weights: found {found}; expected one for each. Give as many as there are files.")
     if not all(math.isfinite(w) and w >= 0 for w in weights) or not 0 < sum(weights) < math.inf:
         shown = ", ".join(f"{w:g}" for w in weights)
         raise ConfigError(f"--weights {shown}: expected numbers from 0 on, not all of them 0. Correct them.")
@@ -218,9 +220,9 @@ def _refuse_differences(sources: list[Source]) -> None:
                 problems.append(f"{fact}: {first.facts[fact]!r:.60}, in {other.path} {other.facts[fact]!r:.60}")
     if problems:
         raise CheckpointMismatch(
-            f"Averaging {first.path} and {len(sources) - 1} more: found {len(problems)} differences; expected the same "
-            f"names, shapes and classes in all:\n{first_of(problems)}\nAverage checkpoints of one model; names can be "
-            "changed with convert --rename or --like."
+            f"Averaging {first.path} and {len(sources) - 1} more: found {count(len(problems), 'difference')}; expected "
+            f"the same names, shapes and classes in all:\n{first_of(problems)}\nAverage checkpoints of one model; "
+            "names can be changed with convert --rename or --like."
         )
 
 

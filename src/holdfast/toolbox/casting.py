@@ -92,12 +92,19 @@ def loss_line(losses: list[CastLoss], num_exact: int, to: str) -> str:
         return f"cast to {to}: {count(num_exact, 'tensor')}, without loss"
     kinds = "/".join(sorted({loss.dtype for loss in losses}))
     rounded = max(loss.max_relative for loss in losses)
-    line = f"cast from {kinds} to {to}: {count(len(losses), 'tensor')}, rounded by at most {rounded:.2g} of a value"
+    line = f"cast from {kinds} to {to}: {count(len(losses), 'tensor')}, largest relative change {_percent(rounded)}"
+    if rounded > torch.finfo(DTYPES[to]).eps:  # only below the smallest normal number is the grid so coarse
+        line += " (in values near 0)"
     if vanished := sum(loss.num_vanished for loss in losses):
-        line += f"; {vanished:,} values became 0"
+        line += f"; {count(vanished, 'value')} became 0"
     if overflowed := sum(loss.num_overflowed for loss in losses):
-        line += f"; {overflowed:,} values became infinite"
+        line += f"; {count(overflowed, 'value')} became infinite"
     return line + (f"; {num_exact} more without loss" if num_exact else "")
+
+
+def _percent(share: float) -> str:
+    """Returns 0.049 %, 79 %: two digits, never an exponent of ten for what is nearly all."""
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
 
 
 def overflow_text(losses: list[CastLoss]) -> list[str]:

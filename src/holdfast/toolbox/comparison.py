@@ -67,14 +67,16 @@ def diff(
         )
     for label, in_a, in_b in pairs:
         comparison.models(label, select_model(first, in_a, names), select_model(second, in_b, names), match)
+    weights_equal = bool(pairs) and not only and comparison.equal
     comparison.values += [PlainDifference(f"model {name}", x, y) for name, x, y in only]
     if not weights_only:
         for name in dict.fromkeys([*first.optimizers, *second.optimizers]):
             comparison.trees(f"optimizer {name}", first.optimizers.get(name), second.optimizers.get(name))
         comparison.plain("schedule", json_of(first.schedules), json_of(second.schedules))
         comparison.plain("", _facts(first), _facts(second))
+    num_values = comparison.num_values + len(only)
     return Difference(
-        first.path, second.path, rtol, atol, comparison.tensors, comparison.values, comparison.num_values + len(only)
+        first.path, second.path, rtol, atol, comparison.tensors, comparison.values, num_values, weights_equal
     )
 
 
@@ -109,6 +111,11 @@ class _Comparison:
         self.values: list[PlainDifference] = []
         self.num_values = 0
         self._readers = TensorReader(), TensorReader()
+
+    @property
+    def equal(self) -> bool:
+        """Whether every tensor compared so far is the same in both."""
+        return all(t.status == "same" for group in self.tensors.values() for t in group)
 
     def models(self, label: str, a: Source, b: Source, match: bool) -> None:
         """Compares two models by the names of their tensors."""

@@ -17,13 +17,15 @@ import torch
 from holdfast.errors import CheckpointError, first_of
 from holdfast.formats.lazy_tensor import LazyTensor
 from holdfast.formats.opened import OpenedCheckpoint
+from holdfast.formats.sniff import a
 from holdfast.toolbox.carried import carried_facts, carried_optimizer, header_of, part_name, step_of
 from holdfast.toolbox.casting import CastLoss, dtype_of, is_cast, is_exact, measure_loss, overflow_text
 from holdfast.toolbox.converted import Conversion
 from holdfast.toolbox.destination import Destination, destination
-from holdfast.toolbox.naming import new_names
-from holdfast.toolbox.outgoing import Outgoing, OutgoingModel, OutgoingTensor
+from holdfast.toolbox.naming import NewNames, new_names
+from holdfast.toolbox.outgoing import Outgoing, OutgoingModel, OutgoingTensor, refuse_empty
 from holdfast.toolbox.source import Names, Source, TensorReader, open_any, select_model
+from holdfast.toolbox.text import count
 from holdfast.toolbox.writers import WRITERS
 
 EMA = "ema"
@@ -54,7 +56,8 @@ def convert(
         role: which of several models; needed when none is the obvious one. A checkpoint directory holds all of them
             unless one is chosen.
         like: a checkpoint whose names the result shall have, paired by name and shape (`fitting.resolve_names`).
-        partial: with `like`: write what has a partner of the same shape, in place of refusing.
+        partial: with `like`: write what has a partner of the same shape, in place of refusing; the rest of both sides
+            is in `left_out`.
         rename: rules `regex=>replacement`, applied one after another.
         keep_names: keep the words of wrappers (`module.`) in the names.
         dtype: "float16", "bfloat16", "float32" or "float64" for all floating tensors; others stay as they are.
@@ -65,12 +68,13 @@ def convert(
 
     Raises:
         ConfigError: an option is none, or something is at `out`.
-        CheckpointMismatch: no model is the obvious one, names clash, or the pairing leaves something over.
+        CheckpointMismatch: no model is the obvious one, names clash, the pairing leaves something over, or there is no
+            tensor to write.
         CheckpointError: the source cannot be read, values are too large for `dtype`, or the disk refused.
         UnsupportedState: the kind cannot hold some of it.
     """
     wanted = dtype_of(dtype) if dtype else None
-    place = destination(out, to, shard_size, replace=replace)
+    place = destination(out, to, shard_size, replace=replace, source=path)
     opened = open_any(path)
     names: Names = "file" if keep_names else "plain"
     whole = place.kind == "checkpoint" and role is None and like is None and opened.roles
@@ -79,16 +83,21 @@ def convert(
     for source in sources:
         part = part_name(source.role, chosen) if len(sources) > 1 else "model"
         chosen[part] = _chosen(source, new_names(source, like, partial, rename), wanted)
-    losses = [loss for one in chosen.values() for loss in one.losses]
-    if (too_large := overflow_text(losses)) and not allow_overflow:
-        raise CheckpointError(
-            f"Casting {opened.path} to {dtype}: {len(too_large)} tensors hold values too large for it; expected values "
-            f"that fit:\n{first_of(too_large)}\nCast to bfloat16 or float32, or write them as infinite "
-            "(--allow-overflow)."
-        )
+    refuse_empty(opened.path, [one.model for one in chosen.values()])
+    if not allow_overflow:
+        _refuse_overflow(opened.path, [loss for one in chosen.values() for loss in one.losses], dtype)
     content, left_out = _content(opened, chosen, place, strip_optimizer)
     WRITERS[place.kind](place.path, content, *((place.shard_bytes,) if place.kind == "sharded" else ()))
     return _converted(opened, chosen, place, content, left_out, dtype)
+
+
+def _refuse_overflow(path: str, losses: list[CastLoss], dtype: str | None) -> None:
+    if too_large := overflow_text(losses):
+        raise CheckpointError(
+            f"Casting {path} to {dtype}: {count(len(too_large), 'tensor')} with values too large for it; expected "
+            f"values that fit:\n{first_of(too_large)}\nCast to bfloat16 or float32, or write them as infinite "
+            "(--allow-overflow)."
+        )
 
 
 @dataclass(frozen=True)
@@ -97,13 +106,15 @@ class _Chosen:
 
     source: Source
     names: dict[str, str]
+    left_over: list[str]
     model: OutgoingModel
     losses: list[CastLoss]
     num_exact: int
 
 
-def _chosen(source: Source, names: dict[str, str], to: torch.dtype | None) -> _Chosen:
-    return _Chosen(source, names, _model(source, names, to), *_losses(source, names, to))
+def _chosen(source: Source, named: NewNames, to: torch.dtype | None) -> _Chosen:
+    names = named.pairs
+    return _Chosen(source, names, named.left_out, _model(source, names, to), *_losses(source, names, to))
 
 
 def _converted(
@@ -198,7 +209,8 @@ def _content(
     """Returns what to write, and what is left out, in words."""
     sources = [one.source for one in chosen.values()]
     first, models = sources[0], {part: one.model for part, one in chosen.items()}
-    left_out = [f"{name}: no tensor of the model" for source in sources for name in source.left_out]
+    left_out = [what for one in chosen.values() for what in one.left_over]
+    left_out += [f"{name}: no tensor of the model" for source in sources for name in source.left_out]
     roles = {source.role for source in sources}
     left_out += [f"model {name} (--role {name})" for name in opened.roles if name not in roles]
     if place.kind == "checkpoint" or (place.kind == "safetensors" and first.is_ours):
@@ -207,7 +219,7 @@ def _content(
         content = Outgoing(models, facts=carried_facts(opened, first.facts), step=step, metrics=metrics)
     else:
         content = Outgoing(models, header=header_of(opened))
-        left_out += [f"{', '.join(first.facts)}: a {place.kind} has no place for them"] if first.facts else []
+        left_out += [f"{', '.join(first.facts)}: {a(place.kind)} has no place for them"] if first.facts else []
     # The state of an optimizer belongs to the weights it has trained, not to their average.
     averaged = len(chosen) == 1 and first.role == EMA and len(opened.roles) > 1
     if place.kind == "checkpoint" and not strip_optimizer and not averaged:

@@ -68,6 +68,7 @@ class Difference:
         tensors: label ("model", "optimizer optimizer" …) → every tensor of it, equal ones too.
         values: what differs beside the tensors: settings, counters, facts; models that only one of the two has.
         num_values: how many values were compared beside the tensors.
+        weights_equal: whether both have the same models and none of their tensors differs, whatever else does.
     """
 
     a: str
@@ -77,6 +78,7 @@ class Difference:
     tensors: dict[str, list[TensorDifference]]
     values: list[PlainDifference] = field(default_factory=list)
     num_values: int = 0
+    weights_equal: bool = False
 
     @property
     def equal(self) -> bool:
@@ -89,6 +91,7 @@ class Difference:
             "a": self.a,
             "b": self.b,
             "equal": self.equal,
+            "weights_equal": self.weights_equal,
             "rtol": self.rtol,
             "atol": self.atol,
             "tensors": {
@@ -121,6 +124,8 @@ class Difference:
         if len(self.values) > _MAX_LINES:
             yield f"  … and {len(self.values) - _MAX_LINES:,} more (--json has them)"
         yield f"\n{'equal' if self.equal else 'different'}{self._tolerance()}"
+        if self.weights_equal and not self.equal:
+            yield "weights are equal; --weights-only compares these alone"
 
     def _tolerance(self) -> str:
         return f" (rtol {self.rtol:g}, atol {self.atol:g})" if self.rtol or self.atol else ""
@@ -144,6 +149,8 @@ def _sentence(group: list[TensorDifference]) -> str:
     if summary["num_same"] == summary["num_tensors"]:
         return f"{count(len(group), 'tensor')}, all the same"
     pairs = [t for t in group if t.status not in ("missing", "extra")]
+    if not pairs:
+        return "no name in common"
     differing = sum(t.status != "same" for t in pairs)
     text = f"{differing:,} of {count(len(pairs), 'tensor')} differ"
     if summary["max_abs_name"]:

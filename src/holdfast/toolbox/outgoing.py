@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from holdfast.errors import CheckpointMismatch
 
 
 @dataclass(frozen=True)
@@ -80,3 +82,19 @@ class Outgoing:
         """The one model."""
         (model,) = self.models.values()
         return model
+
+
+def refuse_empty(path: str, models: Iterable[OutgoingModel]) -> None:
+    """Does nothing when there is a tensor to write.
+
+    Args:
+        path: where the models are from, for the message.
+
+    Raises:
+        CheckpointMismatch: there is none: a file without weights would pass for a checkpoint.
+    """
+    if not any(model.tensors for model in models):
+        raise CheckpointMismatch(
+            f"Writing the weights of {path}: found no tensor in them; expected one at least. Nothing was written. Look "
+            "at what it holds (holdfast inspect), and choose another model (--role) or another file."
+        )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from holdfast.formats.arrays import InertArray
-from holdfast.formats.inert import InertObject
+from holdfast.formats.inert import Global, InertObject
 from holdfast.formats.lazy_tensor import LazyTensor
 from holdfast.toolbox.text import cut, printable
 
@@ -19,6 +19,8 @@ _MAX_VALUES = 200_000  # of one report; the longest histories of real checkpoint
 _MAX_LINES = 400
 _MAX_TEXT = 10_000  # letters of one value
 _MAX_LEVELS = 100  # as `formats/plain.py` gives them at most
+_MAX_ARGUMENTS = 4  # of one call
+_MAX_ARGUMENT = 60  # letters
 _LEFT_OUT = "… (left out: too many values)"
 
 
@@ -67,8 +69,31 @@ def _json_leaf(value: Any) -> Any:
     if isinstance(value, InertArray) and value.dtype is not None:
         return {"array": value.dtype.code, "shape": list(value.shape)}
     if isinstance(value, InertObject):
-        return f"<{value.full_name[:200]}>"
+        return _call(value) if value.args or value.kwargs else f"<{value.full_name[:200]}>"
     return repr(value)[:200]
+
+
+def _call(value: InertObject) -> str:
+    """Returns what a file wanted to be called, with what: `posix.system('rm x')  (a call, not made)`."""
+    args = value.args if type(value.args) is tuple else (value.args,)
+    words = [_argument(item) for item in args[:_MAX_ARGUMENTS]]
+    words += [f"{key!s:.40}={_argument(item)}" for key, item in list(value.kwargs.items())[:_MAX_ARGUMENTS]]
+    more = ", …" if len(args) > _MAX_ARGUMENTS or len(value.kwargs) > _MAX_ARGUMENTS else ""
+    return f"{value.full_name[:100]}({', '.join(words)}{more})  (a call, not made)"
+
+
+def _argument(value: Any, level: int = 0) -> str:
+    """Returns a plain argument, cut; of others the type: a file may nest them as it likes."""
+    if isinstance(value, (list, tuple)) and not level:
+        inner = ", ".join(_argument(item, 1) for item in value[:_MAX_ARGUMENTS])
+        return f"[{inner}{', …' if len(value) > _MAX_ARGUMENTS else ''}]"
+    if isinstance(value, (str, bytes)):
+        return repr(value if len(value) <= _MAX_ARGUMENT else value[:_MAX_ARGUMENT]) + (
+            "…" if len(value) > _MAX_ARGUMENT else ""
+        )
+    if isinstance(value, (InertObject, Global)):
+        return f"<{value.full_name[:_MAX_ARGUMENT]}>"
+    return str(_json_leaf(value)) if value is None or isinstance(value, (bool, int, float)) else type(value).__name__
 
 
 def short(value: Any, limit: int = 100) -> str:

@@ -9,10 +9,16 @@ from pathlib import Path
 
 from holdfast.checkpoints import files
 from holdfast.errors import CheckpointError, ConfigError
+from holdfast.formats.sniff import a
 
 
-def refuse_taken(target: Path, kind: str, replace: bool) -> None:
+def refuse_taken(target: Path, kind: str, replace: bool, within: str) -> None:
     """Does nothing when something may be written at a place.
+
+    Args:
+        kind: of what is written: "checkpoint" and "sharded" are folders, all others files.
+        replace: whether what is there may be replaced.
+        within: a name to propose where a folder of other things is there.
 
     Raises:
         ConfigError: something is there and may not be replaced, or the folder for it is missing.
@@ -21,18 +27,20 @@ def refuse_taken(target: Path, kind: str, replace: bool) -> None:
         raise ConfigError(f"Writing {target}: there is no folder {target.parent}; expected one. Make it first.")
     if not target.exists() and not target.is_symlink():
         return
-    if not replace:
-        raise ConfigError(f"Writing {target}: it is there already. Choose another name, or replace it with --force.")
+    # First what no option changes: whoever is told of --force should find that it helps.
+    if target.is_dir() and not _is_replaceable(target):
+        raise ConfigError(
+            f"Writing {target}: found a folder with other things in it, which is not replaced; expected a name that is "
+            f"free. Choose one in it, such as {within}."
+        )
     if target.is_dir() != (kind in ("checkpoint", "sharded")):
         found = "a folder" if target.is_dir() else "a file"
         raise ConfigError(
-            f"Writing {target}: found {found} there, which a {kind} does not replace. Choose another name."
+            f"Writing {target}: found {found} there, which {a(kind)} does not replace; expected a name that is free. "
+            "Choose another name."
         )
-    if target.is_dir() and not _is_replaceable(target):
-        raise ConfigError(
-            f"Writing {target}: found a folder with other things in it; --force replaces only checkpoints and folders "
-            "of safetensors shards. Choose another name."
-        )
+    if not replace:
+        raise ConfigError(f"Writing {target}: it is there already. Choose another name, or replace it with --force.")
 
 
 def publish_file(target: Path, write: Callable[[Path], object]) -> None:

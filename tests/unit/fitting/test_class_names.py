@@ -12,6 +12,8 @@ from holdfast.fitting.class_names import class_names
     [
         {"classes": ["a", "b"]},
         {"class_names": ("a", "b")},
+        {"label_names": ["a", "b"]},
+        {"pretrained_cfg": {"label_names": ["a", "b"]}},
         {"class_to_idx": {"b": 1, "a": 0}},
         {"names": {0: "a", 1: "b"}},
         {"id2label": {"0": "a", "1": "b"}},
@@ -31,6 +33,7 @@ def test_the_ways_of_saying_it_agree(metadata: dict[str, Any]) -> None:
         None,
         {},
         {"classes": 10},
+        {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}},
         {"classes": "abc"},
         {"classes": []},
         {"classes": ["a", 1]},

@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -193,6 +194,66 @@ def test_as_many_classes_in_another_order_are_put_in_order(tmp_path: Path) -> No
     assert torch.equal(model.blocks[1].weight, saved.blocks[1].weight)  # type: ignore[arg-type]
 
 
+class _Layers(nn.Module):
+    """Layers by name, to be looked at and never run."""
+
+    def __init__(self, **layers: nn.Module) -> None:
+        super().__init__()
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+
+@pytest.mark.row("S5")
+@pytest.mark.parametrize(
+    ("layers", "ordered"),
+    [
+        ({"head": nn.Linear(5, 3), "head_dist": nn.Linear(5, 3)}, ["head", "head_dist"]),
+        ({"aux_fc": nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3)), "fc": nn.Linear(5, 3)}, ["fc"]),
+        ({"cls": nn.Linear(5, 3), "box": nn.Linear(5, 3)}, ["cls"]),
+        ({"fc2": nn.Linear(5, 3), "fc3": nn.Linear(3, 3)}, ["fc3"]),
+        ({"fc": nn.Linear(5, 3), "norm": nn.BatchNorm1d(3)}, ["fc"]),
+        ({"one": nn.Linear(5, 3), "two": nn.Linear(5, 3)}, []),
+    ],
+)
+def test_only_layers_whose_outputs_are_the_classes_are_put_in_order(
+    layers: dict[str, nn.Module], ordered: list[str]
+) -> None:
+    """Every head is, a box regressor and a hidden layer of as many outputs are not; a note says where nothing tells."""
+    saved = {name: t.clone() for name, t in _Layers(**copy.deepcopy(layers)).state_dict().items()}
+    opened = _opened_with(saved, ["a", "b", "c"])
+    model = _Layers(**copy.deepcopy(layers))
+    report = load_into(model, opened, classes=["c", "b", "a"])
+    for name, tensor in model.state_dict().items():
+        is_head = name.split(".")[0] in ordered
+        assert torch.equal(tensor, saved[name].flip(0) if is_head else saved[name]), name
+    assert any("is not known (one, two)" in note for note in report.notes) == (not ordered)
+
+
+def _opened_with(state: dict[str, Tensor], classes: list[str]) -> Any:
+    path = Path(tempfile.mkdtemp()) / "a.pt"
+    torch.save({"model": state, "classes": classes}, path)
+    return holdfast.open_checkpoint(path)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 6, 12])
+def test_channels_that_are_no_colours_stay_fresh_and_nothing_breaks(channels: int) -> None:
+    """Two, four or more channels mean something else: the stem is fresh, the rest is taken."""
+    report = load_into(Net(channels=3), _state(_trained(channels=channels)))
+    assert [(t.name, t.note.split(":")[0]) for t in report.of("fresh")] == [
+        ("features.0.weight", "other input channels")
+    ]
+    assert load_into(Net(channels=1), _state(_trained(channels=6))).of("fresh")[0].name == "features.0.weight"
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_quantised_values_are_not_taken_for_weights(dtype: torch.dtype) -> None:
+    """Without their scale they are other numbers: fresh, and said."""
+    state = _state(_trained()) | {"fc.weight": torch.ones(4, 6).to(dtype)}
+    report = load_into(Net(), state)
+    assert [t.name for t in report.of("fresh")] == ["fc.weight"]
+    assert report.of("fresh")[0].note.endswith("in the model: quantised values, which need their scale")
+
+
 @pytest.mark.row("S5")
 def test_a_grey_stem_answers_as_the_colour_stem_did_and_the_other_way_round(tmp_path: Path) -> None:
     """Filters are summed, or shared out: a picture without colours gets the same answer from both."""
@@ -241,6 +302,24 @@ def test_only_colours_are_adapted() -> None:
             {"depths": (1, 1), "num_heads": (3, 6)},
             {"depths": (1, 1), "num_heads": (3, 6), "img_size": 256, "window_size": 8},
             {f"layers.{n}.blocks.0.attn.relative_position_bias_table": "windows of 7 made 8" for n in (0, 1)},
+        ),
+        (
+            "vit_tiny_patch16_224",
+            {"depth": 1, "no_embed_class": True, "img_size": 64},
+            {"depth": 1, "no_embed_class": True, "img_size": 96},
+            {"pos_embed": "4 × 4 positions made 6 × 6"},
+        ),
+        (
+            "vit_tiny_patch16_224",
+            {"depth": 1},
+            {"depth": 1, "img_size": (128, 256)},
+            {"pos_embed": "14 × 14 positions made 8 × 16"},
+        ),
+        (
+            "beit_base_patch16_224",
+            {"depth": 1, "embed_dim": 48, "num_heads": 2},
+            {"depth": 1, "embed_dim": 48, "num_heads": 2, "img_size": 160},
+            {"blocks.0.attn.relative_position_bias_table": "windows of 14 made 10"},
         ),
     ],
 )
@@ -309,6 +388,10 @@ def test_tied_weights_are_one_tensor_on_both_sides(tmp_path: Path) -> None:
     apart = net(tied=False)
     assert load_into(apart, tmp_path / "a.pt").is_exact
     assert apart[1].weight is not apart[0].weight
+    differing = {name: tensor.clone() for name, tensor in saved.state_dict().items()} | {"1.weight": torch.ones(5, 5)}
+    report = load_into(net(tied=True), differing)
+    assert (report.unused, report.is_exact) == (("1.weight",), False)
+    assert report.notes == ("0.weight and 1.weight differ, and are one tensor in the model: 0.weight is taken",)
     lacking = {name: tensor for name, tensor in saved.state_dict().items() if name != "0.weight"}
     model = net(tied=True)
     assert load_into(model, lacking).fraction == 1
@@ -330,6 +413,31 @@ def test_the_average_is_loaded_when_it_is_asked_for(tmp_path: Path) -> None:
     assert str(report).startswith(f"{tmp_path / 'a.pt'} (ema): 100.0%")
     with pytest.raises(CheckpointMismatch, match="no weights called 'teacher'; it has ema, model"):
         load_into(live, tmp_path / "a.pt", role="teacher")
+
+
+class _Counting(nn.Linear):
+    """Keeps a number beside its tensors."""
+
+    n = 0
+
+    def get_extra_state(self) -> int:
+        """Returns the number."""
+        return self.n
+
+    def set_extra_state(self, state: int) -> None:
+        """Takes the number."""
+        self.n = state
+
+
+def test_what_only_the_module_understands_is_left_and_said(tmp_path: Path) -> None:
+    """Extra state is listed as unused: the load was not exact."""
+    saved = _Counting(3, 3)
+    saved.n = 7
+    torch.save(saved.state_dict(), tmp_path / "a.pt")
+    model = _Counting(3, 3)
+    report = load_into(model, tmp_path / "a.pt")
+    assert (model.n, report.is_exact, report.unused) == (0, False, ("_extra_state",))
+    assert report.notes == ("not loaded, for only the module's own code understands it: _extra_state",)
 
 
 # --- rules by hand --------------------------------------------------------------------------------------------------
@@ -372,6 +480,7 @@ def test_a_prefix_chooses_a_part_of_the_file() -> None:
         ("=>x", "expected 'regex=>replacement'"),
         ("(=>x", "not a regular expression"),
         (r"a=>\2", "not a regular expression and its replacement"),
+        ("nowhere=>x", "none of its 13 names contains it; they begin features.0.weight"),
     ],
 )
 def test_a_rule_that_is_none_is_a_usage_error(rule: str, problem: str) -> None:

@@ -74,6 +74,8 @@ def test_two_models_that_fit_equally_well_are_ambiguous() -> None:
     """A file with a generator and a copy of it: nothing says which is meant, unless one of them is an average."""
     found = resolve_names({**_with("first."), **_with("second.")}, NET)
     assert sorted(found.ambiguous) == ["first.", "second."]
+    found = resolve_names({**_with("module.first."), **_with("module.second.")}, NET)
+    assert sorted(found.ambiguous) == ["module.first.", "module.second."]
     found = resolve_names({**_with("net."), **_with("ema.")}, NET)
     assert found.ambiguous == []
     assert found.pairs == {name: f"net.{name}" for name in NET}

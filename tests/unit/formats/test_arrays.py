@@ -47,3 +47,16 @@ def test_text_structures_and_objects_are_no_tensors(array: Any) -> None:
     found = read(array)
     assert isinstance(found, InertArray)
     assert found.as_tensor() is None
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (np.array(["ants", "b"]), ["ants", "b"]), (np.array("one"), "one"), (np.array([b"x"]), ["x"]),
+        (np.array([["a"], ["b"]]), [["a"], ["b"]]), (np.array(["q"], ">U3"), ["q"]), (np.empty((0,), "U1"), []),
+        (np.ones(2), None), (np.array([{}], object), None),
+    ],
+)  # fmt: skip
+def test_an_array_of_text_is_lists_of_texts(array: Any, text: Any) -> None:
+    """As deep as its axes; other arrays are no text."""
+    assert read(array).text() == text

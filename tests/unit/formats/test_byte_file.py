@@ -116,3 +116,44 @@ def test_compressed_data_that_are_cut_damaged_or_too_much_are_refused() -> None:
         inflate(MemoryFile("x", packed[:-8] + bytes(8)), 0, len(packed), 9999, gzip=True)
     with pytest.raises(CheckpointError, match="more than 4,000 bytes come out of"):
         inflate(MemoryFile("x", packed), 0, len(packed), 4000, gzip=True)
+
+
+def test_bytes_can_be_looked_through_without_being_kept(source: Bytes) -> None:
+    """Every byte is seen once and in order; beyond the end there are none."""
+    for start, count in ((7, 3_000_001), (5_119_999, 1), (9, 0)):
+        seen: list[bytes] = []
+        source.look_through(start, count, lambda piece: seen.append(bytes(piece)))  # noqa: B023  # called at once
+        assert b"".join(seen) == source.read(start, count)
+    source.look_through(0, 5_120_000)
+    with pytest.raises(CheckpointCorrupt, match=r"it ends at byte 5,120,000; expected 5,120,000 bytes from 1"):
+        source.look_through(1, 5_120_000)
+
+
+def test_small_readings_that_follow_each_other_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand readings of 100 bytes are a few, whatever lies between them, and each has its own bytes."""
+    data = os.urandom(300_000)
+    (tmp_path / "f").write_bytes(data)
+    file, calls, pread = ByteFile(tmp_path / "f"), [], os.pread
+    monkeypatch.setattr(os, "pread", lambda *a: (calls.append(a[1]), pread(*a))[1])
+    for at in range(0, 300_000, 290):
+        assert file.read(at, 100) == data[at : at + 100]
+    assert len(calls) == 4
+    assert file.read(100_000, 100) == data[100_000:100_100]
+    assert file.read(299_990, 100) == data[299_990:]
+    assert calls[4:] == [100, 10]
+
+
+def test_a_file_that_is_cut_after_it_was_opened_is_told(tmp_path: Path) -> None:
+    """Whether it is read, mapped, looked through or copied into memory."""
+    (tmp_path / "f").write_bytes(bytes(3 << 20))
+    file = ByteFile(tmp_path / "f")
+    with (tmp_path / "f").open("r+b") as opened:
+        opened.truncate(100)
+    message = r"f: it ends at byte 100; expected [\d,]+ bytes from 0"
+    for count in (1000, 2 << 20):
+        with pytest.raises(CheckpointCorrupt, match=message):
+            file.buffer(0, count)
+        with pytest.raises(CheckpointCorrupt, match=message):
+            file.look_through(0, count, len)  # type: ignore[arg-type]
+        with pytest.raises(CheckpointCorrupt, match=message):
+            file.read_into(0, memoryview(bytearray(count)))

@@ -10,12 +10,14 @@ import pytest
 import safetensors.torch
 import torch
 import torch.distributed.checkpoint as dcp
+from safetensors.torch import save_file
 from torch import nn
 
 from holdfast import open_checkpoint
 from holdfast.errors import CheckpointCorrupt, CheckpointError, CheckpointMismatch
+from holdfast.fitting.class_names import class_names
 from holdfast.formats import sniff
-from holdfast.formats.folder import contents
+from holdfast.formats.folder import about, contents
 
 WEIGHTS = {"fc.weight": torch.ones(2, 2)}
 
@@ -173,3 +175,25 @@ def test_a_damaged_index_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": 3}')
     with pytest.raises(CheckpointCorrupt, match="it has no `weight_map`"):
         open_checkpoint(tmp_path)
+
+
+def test_a_folder_says_what_its_one_file_is_about(tmp_path: Path) -> None:
+    """config.json as it is, nothing where there is none; what is no JSON is named."""
+    assert about(str(tmp_path)) == {}
+    (tmp_path / "config.json").write_text('{"label_names": ["ant", "bee"]}')
+    assert about(str(tmp_path)) == {"config": {"label_names": ["ant", "bee"]}}
+    assert class_names(about(str(tmp_path))) == ["ant", "bee"]
+    assert class_names({"config": {"pretrained_cfg": {"label_names": ["ant"]}}}) == ["ant"]
+    assert class_names({"config": {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}}) is None
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointCorrupt, match=r"config\.json: it is no JSON"):
+        about(str(tmp_path))
+
+
+def test_what_lies_beside_one_file_is_known(tmp_path: Path) -> None:
+    """The file opens as itself, and the configuration beside it says the classes."""
+    save_file({"fc.weight": torch.ones(1, 2)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "cat"}}')
+    opened = open_checkpoint(tmp_path)
+    assert opened.kind == "safetensors"
+    assert opened.metadata["config"]["id2label"] == {"0": "cat"}

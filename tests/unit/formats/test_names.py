@@ -60,6 +60,26 @@ def test_the_counter_of_an_averaged_model_is_no_tensor_of_the_model() -> None:
     assert plain_names(["n_averaged"]) == {"n_averaged": "n_averaged"}
 
 
+@pytest.mark.parametrize(
+    ("counter", "front"),
+    [("n_averaged", "module."), ("steps", "module."), ("initted", "ema_model."), ("step", "online_model."),
+     ("num_updates", "model_ema."), ("n_averaged", "module._orig_mod."), ("step", "ema.module.")],
+)  # fmt: skip
+def test_a_counter_is_left_out_with_the_word_of_its_wrapper(counter: str, front: str) -> None:
+    """Where every other name has the word of a wrapper that averages, what that wrapper counts is no tensor."""
+    names = [f"{front}fc.weight", f"{front}fc.bias", counter]
+    assert plain_names(names) == {names[0]: "fc.weight", names[1]: "fc.bias"}
+
+
+@pytest.mark.parametrize("counter", ["step", "steps", "global_step", "initted", "num_updates", "n_averaged"])
+@pytest.mark.parametrize("names", [["fc.weight", "fc.bias"], ["net.fc.weight", "scale"], ["module.w", "head.w"],
+                                   ["_orig_mod.fc.weight"], ["model.fc.weight", "model.fc.bias"]])  # fmt: skip
+def test_a_model_may_count_itself(names: list[str], counter: str) -> None:
+    """Without a wrapper that averages, a tensor called like a counter is the model's own and is not lost."""
+    assert list(plain_names([*names, counter])) == [*names, counter]
+    assert plain_names([*names, counter])[counter] == counter
+
+
 def test_names_that_would_become_one_stay_as_they_are() -> None:
     """Nothing is lost by leaving out a word."""
     assert plain_names(["a._orig_mod.w", "a.w", "b._orig_mod.w"]) == {

@@ -182,6 +182,17 @@ class TestArrays:
         with pytest.raises(CheckpointError, match=r"o.npy: it holds Python objects or structures"):
             open_checkpoint(tmp_path / "o.npy")
 
+    def test_text_beside_numbers_is_metadata(self, tmp_path: Path) -> None:
+        """Names of classes beside weights do not keep these from being read; they are plain values."""
+        texts = {"names": np.array(["ant", "bée"]), "arch": np.array("net"), "raw": np.array([b"x", b"yz"]),
+                 "grid": np.array([["a", "b"], ["c", "d"]]), "big": np.array(["q"], ">U1")}  # fmt: skip
+        np.savez(tmp_path / "t.npz", weight=np.ones(2), epoch=3, **texts)
+        opened = open_checkpoint(tmp_path / "t.npz")
+        assert {n: t.tolist() for n, t in opened.weights().items()} == {"weight": [1.0, 1.0]}
+        assert {name: opened.metadata[name] for name in texts} == {
+            "names": ["ant", "bée"], "arch": "net", "raw": ["x", "yz"], "grid": [["a", "b"], ["c", "d"]], "big": ["q"],
+        }  # fmt: skip
+
     def test_an_array_that_was_cut_is_refused(self, tmp_path: Path) -> None:
         """The bytes must be as many as the shape says."""
         np.save(tmp_path / "c.npy", np.ones(10))

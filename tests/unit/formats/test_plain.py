@@ -1,8 +1,14 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import enum
+import os
 import pickle
+import subprocess
+import sys
+import textwrap
+import webbrowser
 from argparse import Namespace
 from collections import OrderedDict
 from pathlib import PurePosixPath
@@ -81,3 +87,38 @@ def test_values_nested_beyond_belief_are_refused() -> None:
         deep = [deep]
     with pytest.raises(CheckpointError, match=r"Reading x.pkl: its values are nested more than 100 levels deep"):
         seen(deep)
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [
+        (os.system, ("touch x",)),
+        (subprocess.Popen, ("touch x",)),
+        (subprocess.Popen, (["touch", "x"],)),
+        (eval, ("1 + 1",)),
+        (webbrowser.open, ("http://x",)),
+        (textwrap.dedent, ("x",)),
+        (torch.hub.load, ("x",)),
+    ],
+)
+def test_a_call_stays_a_call(function: Any, args: Any) -> None:
+    """A function of Python or of anybody else is no value, whatever state the file gives it: its name stays."""
+
+    class Trap:
+        def __init__(self, *state: Any) -> None:
+            self.rest = state
+
+        def __reduce__(self) -> Any:
+            return function, args, *self.rest
+
+    states = [(), ({"looks": "harmless"},)] if function.__module__ in sys.stdlib_module_names else [()]
+    for state in states:
+        found = seen({"a": Trap(*state)})["a"]
+        assert isinstance(found, InertObject)
+        assert found.name == function.__name__ and found.args == args
+
+
+def test_numbers_of_a_kind_are_their_digits() -> None:
+    """A decimal number is what it was made of; a path's name does not make a call in it a path."""
+    assert seen(decimal.Decimal("1.50")) == "1.50"
+    assert isinstance(plain(InertObject("pathlib", "os.system", ("touch x",)), "x"), InertObject)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pickle
 import sys
 import types
 from argparse import Namespace
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from torch import nn
 
 from holdfast import OpenedCheckpoint, open_checkpoint
-from holdfast.errors import CheckpointMismatch
+from holdfast.errors import CheckpointError, CheckpointMismatch
 from holdfast.formats.roles import find_roles
 
 NET = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
@@ -22,6 +24,32 @@ SGD = torch.optim.SGD(NET.parameters(), lr=0.1, momentum=0.9).state_dict()
 def weights(start: float = 0.0) -> dict[str, torch.Tensor]:
     """Weights that can be told apart by their bias."""
     return {"fc.weight": torch.ones(2, 2), "fc.bias": torch.full((2,), start)}
+
+
+def _under(prefix: str, start: float) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in weights(start).items()}
+
+
+def _both() -> dict[str, torch.Tensor]:
+    """A model and its average in one state dict, as ema-pytorch keeps them."""
+    counters = {"initted": torch.tensor(True), "step": torch.tensor(3)}
+    return {**_under("online_model.", 1), **_under("ema_model.", 2), **counters}
+
+
+class OfItsOwn(dict[str, Any]):
+    """A subclass of dict."""
+
+
+class OrderedOfItsOwn(OrderedDict[str, Any]):
+    """A subclass of OrderedDict."""
+
+
+class WithAttributes(dict[str, Any]):
+    """A dict whose keys are attributes too, as EasyDict and AttrDict are."""
+
+    def __init__(self, **held: Any) -> None:
+        super().__init__(held)
+        self.__dict__.update(held)
 
 
 @pytest.fixture
@@ -44,7 +72,7 @@ def _torchvision() -> dict[str, Any]:
     }  # fmt: skip
 
 
-CASES: dict[str, tuple[Any, dict[str, float], list[str], dict[str, Any], str | None]] = {
+CASES: dict[str, tuple[Any, dict[str, Any], list[str], Any, Any]] = {
     # tree, role → first value of its bias, optimizers, metadata, made by
     "bare": (weights(1), {"model": 1}, [], {}, None),
     "usual": (
@@ -118,6 +146,45 @@ CASES: dict[str, tuple[Any, dict[str, float], list[str], dict[str, Any], str | N
         {"model": 1}, [], {"meta": {"mmengine_version": "0.10"}, "message_hub": {}}, "OpenMMLab",
     ),
     "mixed": ({**weights(4), "epoch": 3}, {"model": 4}, [], {"epoch": 3}, None),
+    "average beside what it is of": (
+        {"model": weights(1), "ema": _both(), "step": 3},
+        {"model": 1, "online_model": 1, "ema": 2}, [], {"step": 3}, None,
+    ),
+    "average beside what it is of, alone": (_both(), {"model": 1, "ema": 2}, [], {}, None),
+    "average in a Lightning module": (
+        {"state_dict": {**_under("model.", 1), **_under("model_ema.", 2)},
+         "pytorch-lightning_version": "2.6"},
+        {"model": 1, "ema": 2}, [], ..., ...,
+    ),
+    "average of mmengine": (
+        {"state_dict": weights(1), "ema_state_dict": {**_under("module.", 2), "steps": torch.tensor(3)}},
+        {"model": 1, "ema": 2}, [], {}, None,
+    ),
+    "no average: other tensors under its word": (
+        {"state_dict": {**_under("model.", 1), "ema.scale": torch.ones(3)}, "epoch": 1},
+        {"model": ...}, [], {"epoch": 1}, None,
+    ),
+    "records beside one model": (
+        {"resnet": weights(1), "metrics": {"cm": torch.ones(3, 3)}, "val_history": {"acc": torch.ones(5)}},
+        {"resnet": 1}, [], ..., None,
+    ),
+    "records with the names of a layer": (
+        {"resnet": weights(1), "eval": {"fc.bias": torch.full((2,), 4.0)}}, {"resnet": 1, "eval": 4}, [], {}, None,
+    ),
+    "settings beside one model": (
+        {"model": weights(1), "args": Namespace(state_dict=weights(2)), "config": {"init": weights(3)}},
+        {"model": 1}, [], ..., None,
+    ),
+    "settings alone": ({"config": {"net": weights(3)}}, {"model": 3}, [], {}, None),
+    "a dictionary of a class of its own": (
+        {"model": OfItsOwn(weights(1)), "epoch": 1}, {"model": 1}, [], {"epoch": 1}, None,
+    ),
+    "an ordered one": (OrderedOfItsOwn(weights(1)), {"model": 1}, [], {}, None),
+    "one with attributes around it": (
+        WithAttributes(model=weights(1), epoch=2), {"model": 1}, [], {"epoch": 2}, None,
+    ),
+    "pairs": (list(weights(1).items()), {"model": 1}, [], {}, None),
+    "pairs by name": ({"params": list(weights(1).items()), "epoch": 1}, {"model": 1}, [], {"epoch": 1}, None),
     "random": (
         {"model": weights(1), "rng_state": {"cpu": torch.get_rng_state()}, "loss": torch.tensor(0.5)},
         {"model": 1}, [], ..., None,
@@ -131,10 +198,12 @@ def test_the_parts_of_a_checkpoint_are_recognised(opened: Any, name: str) -> Non
     """Weights by role, optimizers, the rest as plain values, and who wrote it."""
     tree, roles, optimizers, metadata, maker = CASES[name]
     found = opened(tree)
-    assert {role: float(found.weights(role)["fc.bias"][0]) for role in found.roles} == roles
+    assert found.roles.keys() == roles.keys()
+    first = {role: float(found.weights(role)["fc.bias"][0]) for role, value in roles.items() if value is not ...}
+    assert first == {role: value for role, value in roles.items() if value is not ...}
     assert list(found.optimizers) == optimizers
     assert metadata is ... or found.metadata == metadata
-    assert found.made_by == maker
+    assert maker is ... or found.made_by == maker
 
 
 def test_every_schedule_of_torch_is_recognised(opened: Any) -> None:
@@ -160,6 +229,105 @@ def test_tensors_without_names_are_numbered(opened: Any) -> None:
     }
     assert list(opened(torch.ones(2)).weights()) == ["tensor"]
     assert opened(torch.get_rng_state()).roles == {}
+
+
+@pytest.mark.parametrize(
+    ("tree", "role"),
+    [
+        ({"model": weights(), "ema": {"shadow_params": [torch.ones(2), torch.zeros(1)], "decay": 0.9}}, "ema"),
+        ({"params": [torch.ones(2), torch.zeros(1)], "epoch": 1}, "model"),
+        ({"model": {0: torch.ones(2), 1: torch.zeros(1)}}, "model"),
+        ({0: torch.ones(2), 1: torch.zeros(1)}, "model"),
+        ([np.ones(2, "f4"), np.zeros(1, "f4")], "model"),
+    ],
+)
+def test_rows_of_tensors_are_weights_where_weights_are_expected(opened: Any, tree: Any, role: str) -> None:
+    """torch_ema's averages, bare parameters, numbers for names: "0", "1" … in their order."""
+    found = opened(tree).weights(role)
+    assert {n: t.tolist() for n, t in found.items()} == {"0": [1, 1], "1": [0]}
+
+
+def test_rows_of_tensors_elsewhere_are_no_weights(opened: Any) -> None:
+    """A list of vectors that is not called so stays with the metadata, and so does a list of losses."""
+    found = opened(
+        {"model": weights(), "queue": [torch.ones(2)], "losses": [torch.ones(())], "seen": {3: torch.ones(2)}}
+    )
+    assert (list(found.roles), list(found.metadata)) == (["model"], ["queue", "losses", "seen"])
+
+
+SINGLE = {"a": torch.tensor(1.5), "b": torch.tensor(2.5)}
+NAMED_SINGLE = [SINGLE, {"model_state_dict": SINGLE, "epoch": 1}, {"model": SINGLE}, {"weights": SINGLE}]
+
+
+@pytest.mark.parametrize(
+    "tree", [SINGLE, {"model_state_dict": SINGLE, "epoch": 1}, {"model": SINGLE}, {"weights": SINGLE}]
+)
+def test_parameters_without_axes_are_weights_where_weights_are_expected(opened: Any, tree: Any) -> None:
+    """A model of single numbers is one when its place is called so, or when it is the whole file."""
+    assert {n: float(t) for n, t in opened(tree).weights().items()} == {"a": 1.5, "b": 2.5}
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"scaler_state_dict": SINGLE},
+        {"state": SINGLE},
+        {"loss": torch.tensor(0.5), "val_acc": torch.tensor(0.5)},
+        {"epoch": torch.tensor(3), "a": torch.tensor(0.5)},
+        {"model": {"a": torch.tensor(0.5), "note": "text"}},
+    ],
+)
+def test_single_figures_elsewhere_are_no_weights(opened: Any, tree: Any) -> None:
+    """A loss scale, losses, whole numbers and what stands beside text are figures."""
+    assert opened(tree).roles == {}
+
+
+def test_a_single_parameter_among_weights_is_one_of_them(opened: Any) -> None:
+    """CLIP's scale, saved among the weights with its settings, is a weight; a loss and a counter there are none."""
+    found = opened({**weights(1), "logit_scale": torch.tensor(4.5), "input_resolution": 224, "loss": torch.tensor(0.5),
+                    "step": torch.tensor(3)})  # fmt: skip
+    assert list(found.weights()) == ["fc.weight", "fc.bias", "logit_scale"]
+    assert list(found.metadata) == ["input_resolution", "loss", "step"]
+
+
+def test_weights_without_dots_among_plain_values_are_the_file(opened: Any) -> None:
+    """One layer's weights with a counter are weights; with a model beside them they are figures of the training."""
+    layer = {"weight": torch.ones(2, 2), "bias": torch.ones(2), "rng_state": torch.get_rng_state()}
+    assert list(opened({**layer, "epoch": 1, "names": ["a"]}).weights()) == ["weight", "bias"]
+    assert list(opened({"mean": torch.ones(3), "nets": [weights(1)]}).roles) == ["nets"]
+
+
+@pytest.mark.parametrize("tree", [{"w1": 0, "b1": 1}, {"blobs": {"w1": 0, "b1": 1}, "lr": 0.1}])
+def test_arrays_without_dots_are_weights_where_weights_are_expected(tmp_path: Path, tree: dict[str, Any]) -> None:
+    """A pickle of NumPy arrays, bare and as Caffe2 wrote it; beside other values in a file they are data."""
+    arrays = {"w1": np.ones((2, 2), "f4"), "b1": np.zeros(2, "f4")}
+    (tmp_path / "c.pkl").write_bytes(pickle.dumps({**tree, "blobs": arrays} if "blobs" in tree else arrays))
+    found = open_checkpoint(tmp_path / "c.pkl").weights()
+    assert {n: t.tolist() for n, t in found.items()} == {"w1": [[1, 1], [1, 1]], "b1": [0, 0]}
+    (tmp_path / "d.pkl").write_bytes(pickle.dumps({"data": arrays["w1"], "labels": [1, 2]}))
+    assert open_checkpoint(tmp_path / "d.pkl").roles == {}
+
+
+def test_what_is_no_model_stays_with_the_metadata(opened: Any) -> None:
+    """Tensors among records and settings are not lost by not being weights."""
+    found = opened({"resnet": weights(1), "metrics": {"cm": torch.ones(1, 2)}, "args": {"init": weights(7)}})
+    assert found.metadata["metrics"]["cm"].to_torch().tolist() == [[1, 1]]
+    assert found.metadata["args"]["init"]["fc.bias"].to_torch().tolist() == [7, 7]
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: {"model": net, "epoch": 1}])
+def test_a_long_list_of_models_is_as_many_roles(opened: Any, wrap: Any) -> None:
+    """Seventy models are seventy roles; a long list of numbers and mappings is a history."""
+    found = opened([wrap(weights(i)) for i in range(70)])
+    assert len(found.roles) == 70
+    assert {float(found.role(role)["fc.bias"].to_torch()[0]) for role in found.roles} == set(range(70))
+    assert list(opened({"model": weights(), "history": [{"loss": 0.5}] * 70}).roles) == ["model"]
+
+
+def test_more_models_than_anyone_has_are_refused(opened: Any) -> None:
+    """The error says how many there may be and what to do."""
+    with pytest.raises(CheckpointError, match=r"more than 256 models and optimizers; expected no more\. Save"):
+        opened([weights()] * 257)
 
 
 def test_parts_whose_paths_read_alike_are_both_kept(opened: Any) -> None:

@@ -160,3 +160,22 @@ def test_beginnings_of_files_are_never_a_surprise(tmp_path: Path) -> None:
         except CheckpointError:
             continue
     assert opened < 20  # a few are whole: a log is cut to a shorter log, an array of one entry …
+
+
+def test_a_folder_of_checkpoints_is_answered_with_what_to_name(tmp_path: Path) -> None:
+    """What a run has in its `checkpoints` is known for it, and the first steps are named; `run` itself opens."""
+    with CheckpointStore(tmp_path / "run/checkpoints", background=False) as store:
+        for step in (1, 2):
+            store.save(step, {"model": nn.Linear(1, 1)})
+    assert sniff(tmp_path / "run/checkpoints") == (
+        "folder of Holdfast checkpoints",
+        "Name the run, or one of step-00000001, step-00000002.",
+        None,
+    )
+    with pytest.raises(
+        CheckpointError, match=r"it is a folder of Holdfast checkpoints; .* one of step-00000001, step-"
+    ):
+        open_checkpoint(tmp_path / "run/checkpoints")
+    (tmp_path / "other" / "step-00000001").mkdir(parents=True)
+    assert sniff(tmp_path / "other").kind == "folder"
+    assert open_checkpoint(tmp_path / "run").kind.startswith("Holdfast")

@@ -122,3 +122,34 @@ def test_what_swells_beyond_belief_is_not_decompressed(packed: Callable[..., Pat
     with pytest.raises(CheckpointError, match="its entry 'a' is 1,000,000 bytes; the limit is 1,000"):
         ZipArchive(ByteFile(path)).read("a", 1000)
     assert len(ZipArchive(ByteFile(path)).read("a", 1_000_000)) == 1_000_000
+
+
+def test_a_name_that_was_changed_in_the_table_alone_is_refused(packed: Callable[..., Path]) -> None:
+    """Even of an entry that nobody reads: it would vanish, and the rest look whole."""
+    path = packed(a=b"first", bb=b"second")
+    with pytest.raises(CheckpointCorrupt, match="an entry 'zz' whose own header says 'bb'"):
+        ZipArchive(ByteFile(_patched(path, b"PK\1\2", 46, "<2s", b"zz")))
+
+
+@pytest.mark.parametrize("length", [1, 200, 226, 227, 1000])
+def test_long_names_are_read_whole(tmp_path: Path, length: int) -> None:
+    """Also those that reach beyond what is read of an entry's header at once."""
+    path = tmp_path / "t.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x" * length, b"data")
+    assert ZipArchive(ByteFile(path)).read("x" * length, 4) == b"data"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_entries_are_proven_without_being_kept_and_read_in_parts(packed: Callable[..., Path], method: int) -> None:
+    """Without a target the checksum alone is looked at; what is proven can be had from any byte on."""
+    data = bytes(range(256)) * 4000
+    path = packed(method, a=data)
+    archive = ZipArchive(ByteFile(path))
+    archive.read_into("a", None)
+    part = bytearray(70_000)
+    archive.read_into("a", memoryview(part), 123_456, proven=True)
+    assert part == data[123_456:193_456]
+    spoilt = _patched(path, b"PK\1\2", 16, "<L", 1)
+    with pytest.raises(CheckpointCorrupt, match="an entry 'a' that does not match its checksum"):
+        ZipArchive(ByteFile(spoilt)).read_into("a", None)

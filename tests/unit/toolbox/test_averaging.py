@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -40,9 +41,7 @@ def test_the_mean_is_that_of_all_files(save: Save, tmp_path: Path) -> None:
     lines = list(done.lines())
     assert lines[0] == f"  0.3333  {paths[0]}"
     assert "  1 integer tensor taken from the first; they differ: bn.num_batches_tracked" in lines
-    assert any(
-        line.startswith("  1 running statistics of batch norm were averaged, which is approximate") for line in lines
-    )
+    assert any(line.startswith("  1 running statistic of batch norm averaged, which is approximate") for line in lines)
 
 
 def test_weights_are_shares_of_their_sum(save: Save, tmp_path: Path) -> None:
@@ -130,7 +129,7 @@ def test_averaging_fails_when_the_classes_differ(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0], "found 1 numbers for 2 checkpoints; expected one for each"),
+        ([1.0], "found 1 number for 2 checkpoints; expected one for each"),
         ([1.0, -1.0], "--weights 1, -1: expected numbers from 0 on, not all of them 0"),
         ([0.0, 0.0], "not all of them 0"),
         ([float("nan"), 1.0], "expected numbers from 0 on"),
@@ -146,5 +145,14 @@ def test_averaging_fails_when_weights_are_none(save: Save, tmp_path: Path, weigh
 
 def test_averaging_fails_when_there_is_one_file(save: Save, tmp_path: Path) -> None:
     """The average of one file is a copy."""
-    with pytest.raises(ConfigError, match=r"Averaging 1 checkpoints: expected two or more\. To copy one, use"):
+    with pytest.raises(ConfigError, match=r"Averaging 1 checkpoint: expected two or more\. To copy one, use"):
         average([save("a.pt", _net(1.0))], tmp_path / "out.pth")
+
+
+def test_averaging_fails_when_there_is_no_tensor(tmp_path: Path) -> None:
+    """Models without a single tensor have no average, and nothing is written."""
+    empty = tmp_path / "empty.safetensors"
+    safetensors.torch.save_file({}, empty)
+    with pytest.raises(CheckpointMismatch, match="found no tensor in them; expected one at least"):
+        average([empty, empty], tmp_path / "out.pth")
+    assert not (tmp_path / "out.pth").exists()

@@ -57,7 +57,7 @@ def test_the_lines_say_what_is_lost() -> None:
     """Rounding, vanished and infinite values are in one line; values too large a line a tensor."""
     lossy = CastLoss("w", "float32", "float16", 10, 2, 3, 0.00048828125, 1e6)
     assert loss_line([lossy], 4, "float16") == (
-        "cast from float32 to float16: 1 tensor, rounded by at most 0.00049 of a value; 3 values became 0; "
+        "cast from float32 to float16: 1 tensor, largest relative change 0.049 %; 3 values became 0; "
         "2 values became infinite; 4 more without loss"
     )
     assert loss_line([], 4, "float64") == "cast to float64: 4 tensors, without loss"
@@ -68,3 +68,18 @@ def test_casting_fails_when_the_type_is_none_to_cast_to() -> None:
     """Types that are no floating ones are refused with those that are."""
     with pytest.raises(ConfigError, match="Casting to 'int8': expected one of float16, bfloat16, float32, float64"):
         dtype_of("int8")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1.0, 2.0], "largest relative change 0 %"),
+        ([1 + 2**-11], "largest relative change 0.049 %"),
+        ([1.6 * 2**-24, 2**-30], "largest relative change 25 % (in values near 0); 1 value became 0"),
+        ([0.501 * 2**-24], "largest relative change 100 % (in values near 0)"),
+    ],
+)
+def test_a_large_relative_change_is_said_to_be_near_0(values: list[float], said: str) -> None:
+    """Shares are percent; beyond the type's own precision only the smallest numbers are rounded, and that is said."""
+    loss = measure_loss("w", torch.tensor(values, dtype=torch.float64), torch.float16)
+    assert loss_line([loss], 0, "float16") == f"cast from float64 to float16: 1 tensor, {said}"

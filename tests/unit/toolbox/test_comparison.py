@@ -199,3 +199,22 @@ def test_comparing_fails_when_there_is_no_model_to_compare(save: Save) -> None:
     b = save("b.pt", {"model": {"a.w": torch.ones(1)}})
     with pytest.raises(CheckpointMismatch, match="several weights and none that is obvious"):
         diff(a, b, weights_only=True)
+
+
+def test_weights_are_equal_whatever_stands_beside_them(tmp_path: Path) -> None:
+    """Another epoch leaves the weights equal; another value, another model or no model does not."""
+    one = {"model": {"a.w": torch.ones(2)}, "epoch": 1}
+    for name, state in {
+        "a": one,
+        "b": {**one, "epoch": 2},
+        "c": {**one, "model": {"a.w": torch.zeros(2)}},
+        "d": {**one, "ema": {"a.w": torch.ones(2)}},
+    }.items():
+        torch.save(state, tmp_path / f"{name}.pt")
+    found = {name: diff(tmp_path / "a.pt", tmp_path / f"{name}.pt") for name in "abcd"}
+    assert {name: (d.equal, d.weights_equal) for name, d in found.items()} == {
+        "a": (True, True),
+        "b": (False, True),
+        "c": (False, False),
+        "d": (False, False),
+    }

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from holdfast.checkpoints import Checkpoint, CheckpointStore
+from holdfast.checkpoints.finding import Finding
 from holdfast.errors import CheckpointError, CheckpointMismatch, ConfigError
 from holdfast.formats import open_checkpoint
-from holdfast.toolbox import convert, diff
+from holdfast.toolbox import convert, diff, verify
 
 Save = Callable[..., Path]
 KINDS = ["a.safetensors", "a.pth", "a.npz", "checkpoint", "shards"]
@@ -159,13 +161,11 @@ def test_floating_tensors_are_cast_and_others_not(save: Save, tmp_path: Path, dt
 def test_casting_fails_when_values_are_too_large(save: Save, tmp_path: Path) -> None:
     """Every tensor with such values is named and nothing is written, unless infinities are wanted."""
     path = save("a.pt", {"a.w": torch.tensor([1e6, 1.0]), "b.w": torch.ones(2), "c.w": torch.tensor([float("inf")])})
-    with pytest.raises(
-        CheckpointError, match=r"1 tensors hold values too large.*\n  a\.w: 1 of 2 values, up to 1e\+06"
-    ):
+    with pytest.raises(CheckpointError, match=r"1 tensor with values too large.*\n  a\.w: 1 of 2 values, up to 1e\+06"):
         convert(path, tmp_path / "out.pth", dtype="float16")
     assert not (tmp_path / "out.pth").exists()
     done = convert(path, tmp_path / "out.pth", dtype="float16", allow_overflow=True)
-    assert any("1 values became infinite" in line for line in done.lines())
+    assert any("1 value became infinite" in line for line in done.lines())
     assert torch.load(tmp_path / "out.pth", weights_only=True)["a.w"].isinf().tolist() == [True, False]
 
 
@@ -215,3 +215,58 @@ def test_a_model_with_a_hostile_name_stays_in_its_folder(save: Save, tmp_path: P
     convert(path, tmp_path / "in" if (tmp_path / "in").mkdir() else tmp_path / "in" / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["evil.pt", "in"]
     assert "_.._evil.safetensors" in [p.name for p in (tmp_path / "in" / "out").iterdir()]
+
+
+def test_what_a_partial_conversion_leaves_over_is_said(save: Save, tmp_path: Path) -> None:
+    """Both sides' tensors without a partner are counted and named, in the text and in JSON; what fits is written."""
+    mine = {"a.w": torch.ones(2), "b.w": torch.ones(3), **{f"mine.{n}": torch.ones(9, n + 1) for n in range(7)}}
+    source = save("m.pt", mine)
+    other = save("o.pt", {"a.w": torch.ones(2), "b.w": torch.ones(4), "theirs.w": torch.ones(5)})
+    done = convert(source, tmp_path / "out.pth", like=other, partial=True)
+    assert list(torch.load(tmp_path / "out.pth", weights_only=True)) == ["a.w"]
+    expected = [
+        f"8 tensors of {source} that nothing in {other} fits: b.w, mine.0, mine.1, mine.2, mine.3 … and 3 more",
+        f"2 tensors of {other} that nothing in {source} fits: b.w, theirs.w",
+    ]
+    assert done.to_json()["left_out"] == expected
+    assert [line for line in done.lines() if "left out" in line] == [f"  left out: {what}" for what in expected]
+
+
+@pytest.mark.parametrize("partial", [True, False])
+def test_converting_fails_when_no_tensor_fits_the_other(save: Save, tmp_path: Path, partial: bool) -> None:
+    """Names of an unrelated model give nothing to write, so nothing is written, whether or not a rest is allowed."""
+    source, other = save("m.pt", {"a.w": torch.ones(2)}), save("o.pt", {"b.bias": torch.ones(3, 4)})
+    with pytest.raises(CheckpointMismatch, match="found no tensor that fits; expected one at least"):
+        convert(source, tmp_path / "out.npz", like=other, partial=partial)
+    assert not (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.parametrize("out", KINDS)
+def test_converting_fails_when_there_is_no_tensor(tmp_path: Path, out: str) -> None:
+    """A model without a tensor becomes no file of any kind."""
+    source = tmp_path / "empty.safetensors"
+    safetensors.torch.save_file({}, source)
+    with pytest.raises(CheckpointMismatch, match="found no tensor in them; expected one at least"):
+        convert(source, tmp_path / out, shard_size="64B" if out == "shards" else None)
+    assert [p.name for p in tmp_path.iterdir()] == ["empty.safetensors"]
+
+
+@pytest.mark.row("S1")
+@pytest.mark.parametrize("size", ["8B", "1MB"])
+def test_shards_open_by_folder_and_by_index_and_verify(save: Save, tmp_path: Path, size: str) -> None:
+    """A folder of shards, many or one, opens with every value, also by its index, and no file of it is damaged."""
+    tensors = {str(n): torch.full((2,), float(n)) for n in range(5)}
+    source = save("m.pt", tensors)
+    convert(source, tmp_path / "s", shard_size=size)
+    index = tmp_path / "s" / "model.safetensors.index.json"
+    assert index.exists() is (size == "8B")
+    for place in [tmp_path / "s", *([index] if index.exists() else [])]:
+        found = open_checkpoint(place).weights()
+        assert list(found) == list(tensors)
+        assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    told: list[Finding] = []
+    verify(str(tmp_path / "s"), told.append)
+    assert [finding.verdict for finding in told] == ["not provable"]  # plain safetensors carries no checksums
+    (next((tmp_path / "s").glob("*.safetensors"))).write_bytes(b"short")
+    with pytest.raises(CheckpointError):
+        open_checkpoint(tmp_path / "s").weights()

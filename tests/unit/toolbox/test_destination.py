@@ -19,10 +19,12 @@ from holdfast.toolbox.destination import destination, size_of
         ("a.ckpt", "pth"),
         ("folder", "checkpoint"),
         ("v1.5", "checkpoint"),
+        ("a.2", "checkpoint"),
+        ("a.x-y", "checkpoint"),
     ],
 )
 def test_the_suffix_says_the_kind(tmp_path: Path, name: str, kind: str) -> None:
-    """A known suffix is a kind of file; anything else is a checkpoint directory."""
+    """A known suffix is a kind of file; none, or a number behind a dot, is a checkpoint directory."""
     assert destination(tmp_path / name).kind == kind
 
 
@@ -81,3 +83,39 @@ def test_a_destination_is_refused_when_something_is_there(tmp_path: Path) -> Non
     assert destination(tmp_path / "a.npz", replace=True).kind == "npz"
     with pytest.raises(ConfigError, match="there is no folder"):
         destination(tmp_path / "gone" / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("model.safetensor", r" Did you mean 'model\.safetensors'\?"),
+        ("model.PTHH", r" Did you mean 'model\.pth'\?"),
+        ("x.onnx", ""),
+        ("run.v1", ""),
+    ],
+)
+def test_a_destination_is_refused_when_its_suffix_is_unknown(tmp_path: Path, name: str, near: str) -> None:
+    """The known kinds and the nearest are named; `to` keeps the name, and a shard's size alone does not."""
+    known = r"expected \.safetensors, \.npz, \.pth, \.pt, \.bin, \.ckpt, or a name without a suffix for a checkpoint"
+    for size in (None, "2GB"):
+        with pytest.raises(
+            ConfigError, match=rf"is no kind of file that is written; {known} directory\.{near} To keep"
+        ):
+            destination(tmp_path / name, shard_size=size)
+    assert destination(tmp_path / name, "checkpoint").kind == "checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("source", "proposed"), [("runs/x@best", "x"), ("m.pt", "m"), ("a/model.v1", "model.v1"), (None, "model")]
+)
+def test_a_folder_of_other_things_is_answered_with_a_name_in_it(
+    tmp_path: Path, source: str | None, proposed: str
+) -> None:
+    """Where --force would not help it is not advised, and the name in the folder is that of the source."""
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "notes.txt").touch()
+    for replace in (True, False):
+        with pytest.raises(ConfigError) as error:
+            destination(f"{tmp_path}/c/", source=source, replace=replace)
+        assert str(error.value).endswith(f"Choose one in it, such as {tmp_path}/c/{proposed}.safetensors.")
+        assert "--force" not in str(error.value)

@@ -50,3 +50,24 @@ def test_endless_lists_of_values_are_cut() -> None:
     lines = list(_difference(values=values).lines())
     assert "  … and 500 more (--json has them)" in lines
     assert len(lines) < 1010
+
+
+def test_models_without_a_name_in_common_are_said_so_first() -> None:
+    """A sentence on how many of no tensors differ would say nothing."""
+    only = [TensorDifference("a", "missing", ("float32", None), ((1,), None))]
+    only += [TensorDifference("b", "extra", (None, "float32"), (None, (1,)))]
+    assert list(_difference(*only).lines())[2:4] == [
+        "\nmodel: no name in common",
+        "  1 missing in b, 1 only in b",
+    ]
+
+
+def test_equal_weights_are_said_when_only_the_rest_differs() -> None:
+    """The last line says so, and only where something else differs."""
+    values = [PlainDifference("epoch", 1, 2)]
+    found = Difference("a", "b", 0.0, 0.0, {"model": [_tensor("a", "same")]}, values, 1, weights_equal=True)
+    assert list(found.lines())[-2:] == ["\ndifferent", "weights are equal; --weights-only compares these alone"]
+    assert found.to_json()["weights_equal"] is True
+    assert list(Difference("a", "b", 0.0, 0.0, found.tensors, values, 1).lines())[-1] == "\ndifferent"
+    same = Difference("a", "b", 0.0, 0.0, found.tensors, [], 1, weights_equal=True)
+    assert list(same.lines())[-1] == "\nequal"

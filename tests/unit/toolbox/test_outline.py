@@ -31,6 +31,8 @@ def test_values_become_json_of_the_same_meaning(save: Callable[..., Path]) -> No
 def test_objects_of_classes_become_their_names() -> None:
     """A record of a class that is not looked up is shown by its name, and a long text by its beginning."""
     assert json_of(InertObject("some.where", "Thing")) == "<some.where.Thing>"
+    call = InertObject("posix", "system", ("rm \x1b" + "x" * 200,), {"k": [1, "a", (2,), None, 5]})
+    assert json_of(call) == f"posix.system('rm \\x1b{'x' * 56}'…, k=[1, 'a', tuple, None, …])  (a call, not made)"
     assert json_of("x" * 20_000) == "x" * 10_000 + " … (20,000 letters)"
 
 

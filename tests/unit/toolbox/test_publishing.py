@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,13 +113,15 @@ def test_only_what_we_write_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoints").mkdir()
     (tmp_path / "file").touch()
-    for name in ("mine", "run"):
-        with pytest.raises(ConfigError, match="found a folder with other things in it"):
-            refuse_taken(tmp_path / name, "checkpoint", replace=True)
+    for name, replace in itertools.product(("mine", "run"), (True, False)):
+        with pytest.raises(ConfigError, match=r"other things in it.*such as in/x\.$"):
+            refuse_taken(tmp_path / name, "checkpoint", replace, "in/x")
     with pytest.raises(ConfigError, match="found a file there, which a checkpoint does not replace"):
-        refuse_taken(tmp_path / "file", "checkpoint", replace=True)
-    with pytest.raises(ConfigError, match="found a folder there, which a npz does not replace"):
-        refuse_taken(tmp_path / "mine", "npz", replace=True)
+        refuse_taken(tmp_path / "file", "checkpoint", True, "in/x")
+    with pytest.raises(ConfigError, match=r"other things in it.*such as in/x\.$"):
+        refuse_taken(tmp_path / "mine", "npz", False, "in/x")
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "model.safetensors").touch()
-    refuse_taken(tmp_path / "shards", "sharded", replace=True)
+    refuse_taken(tmp_path / "shards", "sharded", True, "in/x")
+    with pytest.raises(ConfigError, match="found a folder there, which an npz does not replace"):
+        refuse_taken(tmp_path / "shards", "npz", True, "in/x")
