@@ -23,9 +23,7 @@ def command(path: str, as_json: bool, quiet: bool) -> int:
     """
     from holdfast.toolbox import verify
 
-    result = verify(
-        path, lambda finding: None if as_json or (quiet and finding.ok) else click.echo(finding.line())
-    )
+    result = verify(path, lambda finding: None if as_json or (quiet and finding.ok) else click.echo(finding.line()))
     if as_json:
         print_json(result.to_json())
         return 0 if result.ok else 4
