@@ -178,9 +178,13 @@ def _not_convertible(source: torch.dtype | None, target: torch.dtype) -> str | N
 
 def _is_equal(weights: Weights, one: str, other: str) -> bool:
     first, second = weights.tensors[one], weights.tensors[other]
-    return first is second or (
-        tuple(first.shape) == tuple(second.shape) and torch.equal(weights.read(one), weights.read(other))
-    )
+    if first is second or tuple(first.shape) != tuple(second.shape):
+        return first is second
+    same = torch.equal(weights.read(one), weights.read(other))
+    for tensor in (first, second):
+        if isinstance(tensor, LazyTensor):
+            tensor.storage.data.forget()
+    return same
 
 
 def _whole(tensor: Tensor) -> Tensor:

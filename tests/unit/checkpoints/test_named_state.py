@@ -287,7 +287,9 @@ def test_saving_and_loading_fail_when_tensors_are_spread_over_processes() -> Non
 
 
 @pytest.mark.parametrize(
-    "generator", [random.Random(0), np.random.default_rng(0), np.random.RandomState(0), torch.Generator()], ids=repr
+    "generator",
+    [random.Random(0), np.random.default_rng(0), np.random.RandomState(0), torch.Generator()],
+    ids=lambda generator: type(generator).__module__,
 )
 def test_saving_fails_when_a_part_is_a_bare_generator(generator: Any) -> None:
     """Generators have no state_dict; the message says what has."""

@@ -55,7 +55,9 @@ def read(data: bytes, **how: Any) -> Any:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("value", PLAIN, ids=lambda v: repr(v)[:30])
+@pytest.mark.parametrize(
+    "value", PLAIN, ids=lambda v: f"set of {len(v)}" if "set" in type(v).__name__ else repr(v)[:30]
+)
 def test_plain_values_come_back_as_they_were(value: object, protocol: int) -> None:
     """Every plain value is read from every protocol with its own type."""
     found = read(pickle.dumps(value, protocol))
