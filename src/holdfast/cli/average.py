@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from holdfast.cli.convert import TO
-from holdfast.cli.options import json_option, print_json, traceback_option
+from holdfast.cli.options import json_option, print_result, traceback_option
 
 
 @click.command("average")
@@ -52,12 +52,7 @@ def command(
         keep_names=keep_names,
         replace=force,
     )
-    if as_json:
-        print_json(done.to_json())
-        return 0
-    for line in done.lines():
-        click.echo(line)
-    return 0
+    return print_result(done, as_json=as_json)
 
 
 def _numbers(text: str | None) -> list[float] | None:

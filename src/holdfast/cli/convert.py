@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from holdfast.cli.options import json_option, print_json, traceback_option
+from holdfast.cli.options import json_option, print_result, traceback_option
 
 TO = click.Choice(["safetensors", "sharded", "checkpoint", "pth", "npz"])
 
@@ -78,9 +78,4 @@ def command(
         shard_size=shard_size,
         replace=force,
     )
-    if as_json:
-        print_json(done.to_json())
-        return 0
-    for line in done.lines():
-        click.echo(line)
-    return 0
+    return print_result(done, as_json=as_json)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import click
 
 from holdfast.config import FIELDS, Config
 
 Command = Callable[..., Any]
+
+
+class Result(Protocol):
+    """What a command of the toolbox returns: itself as JSON values, and as lines of text."""
+
+    def to_json(self) -> Any:
+        """Returns it as JSON values."""
+
+    def lines(self) -> Iterable[str]:
+        """Returns it as text."""
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="data as JSON on stdout, talk on stderr")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="say only what went wrong")
@@ -48,6 +59,15 @@ def setting_options(command: Command) -> Command:
 def print_json(value: Any) -> None:
     """Prints JSON on stdout."""
     click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_result(result: Result, *, as_json: bool) -> int:
+    """Prints what a tool of the toolbox did, as JSON or as lines of text; returns the exit code 0."""
+    if as_json:
+        print_json(result.to_json())
+    else:
+        click.echo("\n".join(result.lines()))
+    return 0
 
 
 def _metavar(hint: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from holdfast.errors import CheckpointMismatch, ConfigError
+from holdfast.errors import CheckpointMismatch
 from holdfast.fitting.class_names import class_names
 from holdfast.fitting.optimizer_choice import beside, choose_optimizer, owners_of
 from holdfast.fitting.optimizer_proof import never_learned
+from holdfast.fitting.renaming import rename as rename_all
 from holdfast.formats import LazyTensor, OpenedCheckpoint, open_checkpoint
 from holdfast.formats.safetensors_file import Extent
 
@@ -189,45 +189,13 @@ def _loose(value: Any, path: str) -> Iterator[tuple[str, LazyTensor]]:
             yield from _loose(inner, f"{path}.{key}" if path else str(key))
 
 
-def _renamed(tensors: Mapping[str, Any], rename: Sequence[str], prefix: str, where: str) -> dict[str, str]:
+def _renamed(tensors: Mapping[str, Any], rules: Sequence[str], prefix: str, where: str) -> dict[str, str]:
     """Returns new name → name in the file."""
-    rules = [_rule(rule) for rule in rename]
-    names: dict[str, str] = {}
-    used: set[int] = set()
-    for own in tensors:
-        if not own.startswith(prefix):
-            continue
-        name = own[len(prefix) :].lstrip(".") if prefix else own
-        for number, (pattern, replacement) in enumerate(rules):
-            name, count = pattern.subn(replacement, name)
-            used |= {number} if count else set()
-        if name in names:
-            raise CheckpointMismatch(
-                f"Renaming the tensors of {where}: {names[name]} and {own} would both be called {name}; expected a "
-                "name for each. Make the rule narrower."
-            )
-        if name:
-            names[name] = own
-    if tensors and not names:
+    without = {own: own[len(prefix) :].lstrip(".") if prefix else own for own in tensors if own.startswith(prefix)}
+    if tensors and not without:
         raise CheckpointMismatch(
             f"Choosing tensors of {where}: no name is left with the prefix {prefix!r}; its names begin "
             f"{', '.join(list(tensors)[:3])}. Give a prefix of these."
         )
-    if idle := [rule for number, rule in enumerate(rename) if number not in used]:
-        raise ConfigError(
-            f"--rename {idle[0]!r}: {where} is not changed by it, for none of its {len(names):,} names contains it; "
-            f"they begin {', '.join(list(names)[:3])}. Correct the rule, or leave it out."
-        )
-    return names
-
-
-def _rule(rule: str) -> tuple[re.Pattern[str], str]:
-    pattern, arrow, replacement = rule.partition("=>")
-    try:
-        compiled = re.compile(pattern.strip())
-        compiled.sub(replacement.strip(), "")  # a reference to a group that is not there shows now
-    except (re.error, IndexError) as error:
-        raise ConfigError(f"--rename {rule!r}: not a regular expression and its replacement ({error}).") from error
-    if not arrow or not pattern:
-        raise ConfigError(f"--rename {rule!r}: expected 'regex=>replacement', such as '^encoder\\.=>backbone.'.")
-    return compiled, replacement.strip()
+    renamed = rename_all(without.values(), rules, where)
+    return {renamed[name]: own for own, name in without.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from holdfast.errors import CheckpointCorrupt
-from holdfast.formats.byte_file import MemoryFile
+from holdfast.formats.byte_file import Bytes, MemoryFile
 from holdfast.formats.limits import LIMITS, Limits
 from holdfast.formats.pickle_machine import read_pickle
 from holdfast.formats.sniff import sniff_bytes
@@ -41,12 +41,14 @@ def read_nested(data: bytes, where: str, limits: Limits = _LIMITS) -> Any:
     if kind == "torch legacy":
         return read_torch_legacy(file, limits).tree
     try:
-        return _pickle(file, limits) if kind == "pickle" else None
+        return read_plain_pickle(file, limits) if kind == "pickle" else None
     except CheckpointCorrupt:  # bytes may begin like a pickle by chance
         return None
 
 
-def _pickle(file: MemoryFile, limits: Limits) -> Any:
+def read_plain_pickle(file: Bytes, limits: Limits) -> Any:
+    """Returns what `pickle.dump` wrote; torch puts each storage into it as a whole old file of its own."""
+
     def storage(data: bytes) -> Any:
         return read_torch_legacy(MemoryFile(file.where, data), limits).tree
 

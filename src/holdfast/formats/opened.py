@@ -20,7 +20,7 @@ from holdfast.formats.names import plain_names
 from holdfast.formats.readers import no_weights, read_directory, read_index, read_place, read_tree
 from holdfast.formats.role_names import with_averages
 from holdfast.formats.roles import Roles, find_roles
-from holdfast.formats.safetensors_file import read_safetensors
+from holdfast.formats.safetensors_file import noted_aliases, read_safetensors
 from holdfast.formats.sniff import a, sniff, sniff_bytes
 
 if TYPE_CHECKING:
@@ -209,6 +209,12 @@ def _open(file: Bytes, kind: str, limits: Limits, shown: str) -> OpenedCheckpoin
         weights = {name: tensors for name, tensors in programs.items() if tensors}
         return OpenedCheckpoint(file.where, shown, programs, Roles(weights, {}, {}, {}), _PROGRAMS[kind])
     return OpenedCheckpoint(file.where, shown, tree, find_roles(tree, file.where), made_by(tree))
+
+
+def _named_tensors(tensors: Mapping[str, LazyTensor], metadata: Mapping[str, Any]) -> Roles:
+    """Returns what a safetensors file or its index holds, tied tensors under all their names."""
+    whole = {**tensors, **noted_aliases(tensors, metadata)}
+    return Roles(with_averages({"model": whole}), {}, {}, dict(metadata))
 
 
 def _own(where: str, kind: str, roles: Roles) -> OpenedCheckpoint:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from holdfast.errors import CheckpointCorrupt, CheckpointError
 from holdfast.formats.byte_file import Buffer, ByteFile, Bytes
-from holdfast.formats.lazy_tensor import LazyTensor
+from holdfast.formats.inert import InertObject
+from holdfast.formats.lazy_tensor import QUANTIZED, LazyTensor, Storage
 from holdfast.formats.roles import Roles, is_optimizer
-from holdfast.formats.safetensors_file import Extent, read_safetensors
+from holdfast.formats.safetensors_file import Extent, read_safetensors, row_major
 
 
 def open_run(spec: str) -> Roles:
@@ -56,7 +58,8 @@ def open_checkpoint_directory(path: str) -> Roles:
                 raise CheckpointCorrupt(f"{checkpoint.where}: {entry.file} lacks {', '.join(sorted(lost)[:3])}.")
             for name, stored in entry.tensors.items():
                 _prove(tensors[name], stored.digest, f"{checkpoint.where}: {name} in {entry.file}")
-            weights[part] = {n: tensors[n] for n in entry.tensors} | {a: tensors[t] for a, t in entry.aliases.items()}
+            tensors |= {alias: tensors[name] for alias, name in entry.aliases.items()}
+            weights[part] = {name: _as_it_was(tensors, stored) for name, stored in skeleton.items()}
     facts = {"step": checkpoint.step, "metrics": checkpoint.metrics, **checkpoint.metadata}
     facts |= {"written_by": checkpoint.manifest.written_by, **({"parts": rest} if rest else {})}
     return Roles(weights, optimizers, {}, facts)
@@ -78,12 +81,34 @@ def open_model_file(file: Bytes, tensors: dict[str, LazyTensor], metadata: str) 
 
 
 def _is_named_tensors(skeleton: Any) -> bool:
-    """Returns whether a part is a table of plain tensors: nothing of it needs facts that its file has no word for."""
-    if not isinstance(skeleton, dict) or not skeleton:
+    """Returns whether a part is a model's state: a table of tensors, and at most what modules keep beside them."""
+    if not isinstance(skeleton, dict):
         return False
-    return all(
-        isinstance(v, dict) and set(v) == {"$tensor"} and isinstance(v["$tensor"], str) for v in skeleton.values()
-    )
+    tensors = [name for name, value in skeleton.items() if isinstance(value, dict) and set(value) == {"$tensor"}]
+    return bool(tensors) and all(name in tensors or name.endswith("_extra_state") for name in skeleton)
+
+
+def _as_it_was(tensors: dict[str, LazyTensor], stored: Any) -> Any:
+    """Returns a tensor with the type that it had; its values are row-major in the file, whatever they were before.
+
+    Args:
+        tensors: of the file, by name.
+        stored: what the skeleton says: a name, or a name and facts (`checkpoints/stored_tensor.py`).
+    """
+    if not (isinstance(stored, dict) and set(stored) == {"$tensor"}):
+        return stored
+    facts = stored["$tensor"]
+    if isinstance(facts, str):
+        return tensors[facts]
+    tensor, dtype = tensors[facts["name"]], facts.get("dtype", tensors[facts["name"]].dtype)
+    if dtype in QUANTIZED or not facts.keys() <= {"name", "dtype", "strides"}:
+        return InertObject("torch._utils", "_rebuild_qtensor", (facts["name"],))
+    if dtype == tensor.dtype:
+        return tensor
+    # Complex numbers lie there as pairs of reals, other types as integers of the same size.
+    shape = tensor.shape[:-1] if "complex" in dtype else tensor.shape
+    storage = Storage(tensor.storage.data, dtype, math.prod(shape), tensor.storage.start)
+    return LazyTensor(storage, dtype, 0, shape, row_major(shape))
 
 
 def _prove(tensor: LazyTensor, digest: str, what: str) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from holdfast.errors import CheckpointError
-from holdfast.formats.byte_file import ByteFile, Bytes, MemoryFile
+from holdfast.formats.byte_file import ByteFile, Bytes
 from holdfast.formats.dcp import read_dcp
 from holdfast.formats.limits import Limits
+from holdfast.formats.nested_file import read_plain_pickle
 from holdfast.formats.numpy_file import read_npy, read_npz
-from holdfast.formats.pickle_machine import read_pickle
 from holdfast.formats.roles import find_roles
 from holdfast.formats.safetensors_file import read_safetensors
 from holdfast.formats.shards import read_shards
@@ -82,22 +82,13 @@ def no_weights(where: str, found: Sniffed) -> CheckpointError:
     )
 
 
-def _read_plain_pickle(file: Bytes, limits: Limits) -> Any:
-    """Returns what `pickle.dump` wrote; torch puts each storage into it as a whole old file of its own."""
-
-    def nested(data: bytes) -> Any:
-        return read_torch_legacy(MemoryFile(file.where, data), limits).tree
-
-    return read_pickle(file.whole(), file.where, nested=nested, limits=limits).value
-
-
 _READERS: dict[str, Callable[[Bytes, Limits], Any]] = {
     "torch zip": lambda file, limits: read_torch_zip(file, limits).tree,
     "torch legacy": lambda file, limits: read_torch_legacy(file, limits).tree,
     "torch tar": lambda file, limits: read_torch_tar(file, limits).tree,
     "TorchScript": read_torchscript,
     "torch.export program": read_torch_export,
-    "pickle": _read_plain_pickle,
+    "pickle": read_plain_pickle,
     "safetensors": lambda file, _: read_safetensors(file).tensors,
     "npz": read_npz,
     "npy": lambda file, _: {"array": read_npy(file)},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -77,6 +78,15 @@ def read_safetensors(file: Bytes) -> Safetensors:
     if 8 + length + end != file.num_bytes:
         raise _corrupt(file, f"{file.num_bytes:,} bytes where its header promises {8 + length + end:,}")
     return Safetensors(found, {str(k): v for k, v in metadata.items() if isinstance(v, str)})
+
+
+def noted_aliases(tensors: Mapping[str, LazyTensor], metadata: Mapping[str, Any]) -> dict[str, LazyTensor]:
+    """Returns the tensors that a file leaves out because they are tied to others, as its header or index notes.
+
+    Source: `save_model` of the safetensors library, which notes name → the name that is kept.
+    """
+    kept = {name: value for name, value in metadata.items() if isinstance(value, str) and name not in tensors}
+    return {name: tensors[value] for name, value in kept.items() if value in tensors and name != "format"}
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from holdfast.errors import CheckpointMismatch, first_of
-from holdfast.toolbox.renaming import rename as rename_by
+from holdfast.fitting.renaming import rename as rename_by
 from holdfast.toolbox.source import Source, open_any, select_model
 from holdfast.toolbox.text import count
 

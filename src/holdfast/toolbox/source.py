@@ -6,13 +6,11 @@ Values are read when they are asked for and not kept, so that a checkpoint large
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from holdfast.errors import CheckpointError, CheckpointMismatch, first_of
+from holdfast.errors import CheckpointError, first_of
 from holdfast.formats.lazy_tensor import LazyTensor, Storage, StoredBytes
-from holdfast.formats.names import plain_names
 from holdfast.formats.opened import OpenedCheckpoint, open_checkpoint
 from holdfast.toolbox.ties import ties_of
 
@@ -100,11 +98,10 @@ def select_model(opened: OpenedCheckpoint, role: str | None = None, names: Names
 
     Args:
         role: "model", "ema" …; None for the obvious one.
-        names: "plain" without the words of wrappers (`module.`) and their counters, "file" as the file has them. What
-            we wrote has plain names, which stay.
+        names: "plain" without the words of wrappers (`module.`) and their counters, "file" as the file has them.
 
     Raises:
-        CheckpointMismatch: there is no such role, none is obvious, or two names become one.
+        CheckpointMismatch: there is no such role, or none is obvious.
         CheckpointError: a tensor is of a kind that is not made (quantised, sparse).
     """
     found = opened.role(role)
@@ -117,28 +114,7 @@ def select_model(opened: OpenedCheckpoint, role: str | None = None, names: Names
             f"{first_of(strange)}\nQuantised, sparse and wrapped tensors are not made. "
             "Dequantise or unwrap them where they were made, and save again."
         )
-    lazy |= {alias: lazy[kept] for alias, kept in _noted_aliases(opened, lazy).items()}
-    # What we wrote has plain names, and a layer of it may really be called `module`; a program's own tree of modules
-    # has no words in front that are not its own.
-    program = opened.kind.startswith(("TorchScript", "torch.export"))
-    as_it_is = names == "file" or opened.kind.startswith("Holdfast")
-    plain = {name: name for name in lazy} if as_it_is else plain_names(lazy, in_front=not program)
+    plain = {name: name for name in lazy} if names == "file" else opened.plain_names(role)
     tensors = {new: lazy[name] for name, new in plain.items()}
-    if len(tensors) < len(plain):
-        raise CheckpointMismatch(
-            f"Reading {opened.path}: without the words of wrappers, {len(plain)} names become {len(tensors)}; "
-            "expected a name for each. Keep the file's own (--keep-names)."
-        )
     others += [name for name in lazy if name not in plain]
     return Source(opened, role, tensors, {new: name for name, new in plain.items()}, ties_of(tensors), others)
-
-
-def _noted_aliases(opened: OpenedCheckpoint, tensors: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the names that a safetensors file leaves out and notes in its header: name → the one it keeps.
-
-    Source: `save_model` of the safetensors library.
-    """
-    if not opened.kind.startswith("safetensors"):
-        return {}
-    noted = opened.metadata.items()
-    return {k: v for k, v in noted if k not in tensors and isinstance(v, str) and v in tensors and k != "format"}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.errors import CheckpointMismatch, ConfigError
-from holdfast.toolbox.renaming import rename
+from holdfast.fitting.renaming import rename
 
 
 def test_rules_apply_one_after_another() -> None:
