@@ -69,6 +69,9 @@ class Config:
     img_size: int | None = _setting(
         None, "side of the network's square input, pixels", "--img-size", "--imgsz", "--input-size"
     )
+    scaled_decode: bool = _setting(
+        True, "decode JPEGs no larger than the crop needs", "--scaled-decode/--no-scaled-decode"
+    )
     augment: str | None = _setting(
         None, "none, shift, affine, shift+flip, crop+flip, crop+flip+color, trivial", "--augment", "--aug"
     )

@@ -19,6 +19,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from holdfast.data.channels import to_channels
 from holdfast.errors import DataError
 
 Decoder = Literal["auto", "torchcodec", "pillow"]
@@ -61,10 +62,7 @@ def decode_image(source: bytes | Path, channels: int = 3, decoder: Decoder = "au
         DataError: the bytes are not a whole image; the message says what they are instead.
     """
     where = f"{source}: " if isinstance(source, Path) else ""
-    try:
-        data = source.read_bytes() if isinstance(source, Path) else source
-    except OSError as error:
-        raise DataError(f"{where}cannot be read ({error.strerror or error}).") from error
+    data = read_bytes(source) if isinstance(source, Path) else source
     if not data:
         raise DataError(f"{where}the file is empty (0 bytes).")
     if decoder == "torchcodec" and torchcodec_version() is None:
@@ -88,6 +86,14 @@ def decode_image(source: bytes | Path, channels: int = 3, decoder: Decoder = "au
         ) from error
 
 
+def read_bytes(path: Path) -> bytes:
+    """Returns what a file holds. Raises DataError, naming it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
 def _suits_torchcodec(data: bytes, image: Image.Image) -> bool:
     """8-bit grey or RGB JPEGs and PNGs, upright and without transparency: there both decoders give the same pixels."""
     if image.format not in ("JPEG", "PNG") or image.mode not in ("L", "RGB") or "transparency" in image.info:
@@ -106,7 +112,7 @@ def _decode_with_torchcodec(data: bytes, image: Image.Image, channels: int) -> T
     native = "GRAY" if image.mode == "L" else "RGB"
     if image.format == "JPEG":
         _refuse_cut_jpeg(data)
-    return _to_channels(cast(Tensor, decode(data, mode=native)), channels)
+    return to_channels(cast(Tensor, decode(data, mode=native)), channels)
 
 
 def _decode_with_pillow(image: Image.Image, channels: int) -> Tensor:
@@ -115,7 +121,7 @@ def _decode_with_pillow(image: Image.Image, channels: int) -> Tensor:
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I") or upright.mode == "F":
         pixels = torch.from_numpy(_scale_to_bytes(np.asarray(upright)))[None]
-        return _to_channels(pixels, channels)
+        return to_channels(pixels, channels)
     if upright.has_transparency_data:
         background = Image.new("RGBA", upright.size, (*_BACKGROUND, 255))
         upright = Image.alpha_composite(background, upright.convert("RGBA"))
@@ -123,7 +129,7 @@ def _decode_with_pillow(image: Image.Image, channels: int) -> Tensor:
         upright = upright.convert("L" if upright.mode == "1" else "RGB")
     array = np.array(upright)
     pixels = torch.from_numpy(array)
-    return _to_channels(pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous(), channels)
+    return to_channels(pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous(), channels)
 
 
 def _scale_to_bytes(values: np.ndarray) -> np.ndarray:  # uint16, int32 or float32
@@ -132,17 +138,6 @@ def _scale_to_bytes(values: np.ndarray) -> np.ndarray:  # uint16, int32 or float
     top = float(wide.max(initial=0.0))
     scale = 255.0 if top <= 1.0 and values.dtype.kind == "f" else 255.0 / (65535.0 if top <= 65535 else top)
     return np.clip(np.rint(wide * scale), 0, 255).astype(np.uint8)
-
-
-def _to_channels(pixels: Tensor, channels: int) -> Tensor:
-    if len(pixels) == channels:
-        return pixels
-    if channels == 3:
-        return pixels.expand(3, -1, -1).contiguous()
-    # ITU-R 601-2 luma in integers, the arithmetic of Pillow's convert("L"), so both decoders agree to the bit.
-    red, green, blue = pixels.to(torch.int32)
-    luma: Tensor = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
-    return luma.to(torch.uint8)[None]
 
 
 def _refuse_cut_jpeg(data: bytes) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 import xxhash
 from torch import Tensor
 
-from holdfast.data.decode import Decoder, decode_image
+from holdfast.data.decode import Decoder
+from holdfast.data.encoded import Encoded
+from holdfast.data.image_file import open_image
 from holdfast.data.sample import Indices
 
 IMAGE_SUFFIXES = frozenset(
@@ -101,7 +103,11 @@ class FilePictures:
 
     def read(self, index: int) -> Tensor:
         """Returns the picture as `[channels, H, W]` uint8, upright. Raises DataError, naming the file."""
-        return decode_image(self.path(index), self.channels, self.decoder)
+        return self.open(index).decode(1.0)
+
+    def open(self, index: int) -> Encoded:
+        """Returns the picture, upright, not yet decoded. Raises DataError, naming the file."""
+        return open_image(self.path(index), self.channels, self.decoder)
 
     def num_bytes(self, index: int) -> int:
         """Returns the file's size, -1 when it is gone."""

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from holdfast.data.buffers import Buffers
+from holdfast.data.encoded import open_picture
 from holdfast.data.order import epoch_order
 from holdfast.data.sample import Batch, Indices, Pictures
-from holdfast.data.transforms import Transform
+from holdfast.data.transforms import StagedTransform, Transform
 from holdfast.data.workers import close_at_exit, ignore_signals, refuse_long_temporary_folder, signals_held
 from holdfast.distributed import World
 from holdfast.errors import CheckpointMismatch, ConfigError, DataError
@@ -37,8 +39,8 @@ class Loader:
         indices: the members of the set, `[n]` int64; by default all pictures.
         batch_size: samples in a *global* batch; each of `world`'s processes gets its share.
         transform: maps `[C, H, W]` to the network's input. Before each call Python's, NumPy's and torch's generators
-            are seeded from (seed, epoch, index). Transforms run on one torch thread,
-            in workers and without.
+            are seeded from (seed, epoch, index). Transforms run on one torch thread, in workers and without. Of a
+            `StagedTransform` the last stage is done here, for a whole batch.
         seed: decides order and augmentation.
         shuffle: a new order every epoch; otherwise the order of `indices`.
         sampler: your own order instead: a torch `Sampler` (or any sequence) of positions in the set. A sampler that
@@ -47,6 +49,7 @@ class Loader:
         num_workers: worker processes; 0 works in this one. Changes speed, and nothing else.
         collate_fn: makes a batch of a list of `(input, target, index)`.
         pin_memory: put batches into page-locked memory (for CUDA).
+        device: where batches are delivered; by default they stay where they were made, on the CPU.
         world: this process's place among all.
 
     Raises:
@@ -67,6 +70,7 @@ class Loader:
         num_workers: int = 0,
         collate_fn: Collate | None = None,
         pin_memory: bool = False,
+        device: torch.device | None = None,
         world: World | None = None,
     ) -> None:
         self.pictures = pictures
@@ -88,6 +92,8 @@ class Loader:
                 "take a smaller batch or keep the last one (drop_last=False)."
             )
         self.steps_per_epoch = num_samples // batch_size if drop_last else -(-num_samples // batch_size)
+        self._finish = transform.finish if isinstance(transform, StagedTransform) else None
+        self._device, self._buffers = device, Buffers()
         self._read = _ReadSample(pictures, transform, seed)
         self._collate = _Collate(collate_fn or collate, pictures)
         # Without an accelerator torch would refuse to pin in this process, and warn and go on with workers.
@@ -121,7 +127,7 @@ class Loader:
                 self.close()  # the error's traceback may keep this loader until it is too late to end workers well
                 raise DataError(batch.message)
             self.batches_delivered += 1
-            yield batch
+            yield self._delivered(batch)
 
     def close(self) -> None:
         """Ends the worker processes; the next iteration starts new ones."""
@@ -188,6 +194,18 @@ class Loader:
         for batch in batches:
             yield [(epoch, int(index)) for index in _members(epoch_indices, batch, batch_size, share)]
 
+    def _delivered(self, batch: Any) -> Any:
+        """Returns a batch on the device, its pictures finished; another kind of batch, of a user's collate_fn, as it is."""
+        if not isinstance(batch, Batch):
+            return batch
+        if self._device is not None:
+            batch = Batch(*(value.to(self._device, non_blocking=True) for value in batch))
+        if self._finish is None:
+            return batch
+        empty = self._buffers.empty if batch.inputs.device.type == "cpu" else None
+        with _one_thread():  # small pieces of work: threads would wait for one another, and for the workers' cores
+            return batch._replace(inputs=self._finish(batch.inputs, empty))
+
     def _from_this_process(self) -> Iterator[Any]:
         for positions in self.rest_of_epoch():
             with _one_thread():
@@ -217,7 +235,9 @@ def _members(epoch_indices: Indices, batch: int, batch_size: int, share: Callabl
 def collate(items: list[Item]) -> Batch:
     """Stacks inputs to `[B, ...]`; targets and indices become `[B]` int64."""
     inputs, targets, indices = zip(*items, strict=True)
-    return Batch(torch.stack(inputs), torch.tensor(targets), torch.tensor(indices))
+    # In a worker, torch's own stacks right into the memory that the main process will see.
+    stacked = torch.utils.data.default_collate(list(inputs))
+    return Batch(stacked, torch.tensor(targets), torch.tensor(indices))
 
 
 class _Failure:
@@ -240,15 +260,18 @@ class _ReadSample:
     def __getitem__(self, position: tuple[int, int]) -> Item | _Failure:
         epoch, index = position
         try:
-            image = self.pictures.read(index)
+            picture = open_picture(self.pictures, index)
+            if self.transform is None:
+                return picture.decode(1.0), int(self.labels[index]), index
+            seed_generators(derive_seed("sample", self.seed, epoch, index))
+            if isinstance(self.transform, StagedTransform):
+                image = self.transform.pixels(picture)
+            else:
+                image = self.transform(picture.decode(1.0))
         except DataError as error:
             return _Failure(str(error))
-        if self.transform is not None:
-            seed_generators(derive_seed("sample", self.seed, epoch, index))
-            try:
-                image = self.transform(image)
-            except Exception as error:  # a user's code may raise anything; the picture's name must not be lost
-                return _Failure(f"Transforming {self.pictures.name(index)}: {type(error).__name__}: {error}")
+        except Exception as error:  # a user's code may raise anything; the picture's name must not be lost
+            return _Failure(f"Transforming {self.pictures.name(index)}: {type(error).__name__}: {error}")
         return image, int(self.labels[index]), index
 
 

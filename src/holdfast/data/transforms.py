@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast, get_args
 
-import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from holdfast.data.crops import CentreCrop, Crop, RandomResizedCrop, Whole, WholeSquare
+from holdfast.data.encoded import Encoded, decoded
+from holdfast.data.normalise import Normalise
 from holdfast.errors import ConfigError
 
 Transform = Callable[[Tensor], Tensor]
@@ -34,6 +36,7 @@ class Preprocessing:
         mean, std: per channel, for values in [0, 1]; their length is the number of channels.
         interpolation: "bilinear" or "bicubic", with antialiasing.
         custom: import path of a user's own transform, `package.module:function`, in place of all this.
+        scaled_decode: whether a picture may be decoded smaller than it is, as long as no side falls below `resize`.
     """
 
     img_size: int
@@ -42,6 +45,7 @@ class Preprocessing:
     std: tuple[float, ...]
     interpolation: str = "bilinear"
     custom: str | None = None
+    scaled_decode: bool = False
 
     @property
     def channels(self) -> int:
@@ -59,27 +63,51 @@ class Preprocessing:
         return cls(**plain)
 
 
-def eval_transform(preprocessing: Preprocessing) -> Transform:
+@dataclass(frozen=True)
+class StagedTransform:
+    """A transform in three stages, so that each can happen where it costs least.
+
+    Called with a picture it does all three. The loader has the first two done by its workers, before and after
+    decoding, and the third for a whole batch where the model is.
+
+    Attributes:
+        crop: plans from the picture's size what to cut out, before it is decoded.
+        then: what is done with the square that was cut out, `[C, S, S]` → `[C, S, S]`.
+        finish: `[..., C, S, S]` uint8 → float32.
+        scaled: whether a picture may be decoded smaller where that is enough.
+    """
+
+    crop: Crop
+    then: Transform
+    finish: Normalise
+    scaled: bool
+
+    def pixels(self, picture: Encoded) -> Tensor:
+        """Decodes a picture as far as it is needed and returns what `finish` takes."""
+        plan = self.crop.plan(picture.height, picture.width)
+        return self.then(plan.crop(picture.decode(plan.most_reduced if self.scaled else 1.0)))
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Maps a decoded picture `[C, H, W]` to the network's input, `[C, S, S]` float32."""
+        return self.finish(self.pixels(decoded(image)))
+
+
+def eval_transform(preprocessing: Preprocessing) -> StagedTransform:
     """Returns the transform for everything but training: resize, centre crop, scale to [0, 1], normalise.
 
-    It maps `[C, H, W]` uint8 to `[C, S, S]` float32.
+    It maps `[C, H, W]` uint8 to `[C, S, S]` float32. A user's own (`preprocessing.custom`) is passed on as it is when it
+    makes floats, and scaled and normalised when it makes bytes.
 
     Raises:
         ConfigError: `preprocessing.custom` cannot be imported.
     """
     if preprocessing.custom:
-        return import_callable(preprocessing.custom, "transform")
-    composed: Transform = v2.Compose(
-        [
-            v2.Resize(preprocessing.resize, _mode(preprocessing), antialias=True),
-            v2.CenterCrop(preprocessing.img_size),
-            *_finish(preprocessing),
-        ]
-    )
-    return composed
+        return _own(preprocessing.custom, preprocessing)
+    crop = CentreCrop(preprocessing.img_size, preprocessing.resize, _mode(preprocessing))
+    return StagedTransform(crop, _nothing, _finish(preprocessing), preprocessing.scaled_decode)
 
 
-def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str | None = None) -> Transform:
+def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str | None = None) -> StagedTransform:
     """Returns the transform for training: an augmentation by name, then scaling and normalising.
 
     Args:
@@ -94,29 +122,28 @@ def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str
         ConfigError: an unknown augmentation, or a `custom` that cannot be imported.
     """
     if custom:
-        return _Finished(import_callable(custom, "transform"), v2.Compose(_finish(preprocessing)))
+        return _own(custom, preprocessing)
     if augmentation not in AUGMENTATIONS:
         raise ConfigError(f"There is no augmentation {augmentation!r}. Choose one of: {', '.join(AUGMENTATIONS)}.")
     if augmentation == "none":
         return eval_transform(preprocessing)
-    size = preprocessing.img_size
+    size, mode = preprocessing.img_size, _mode(preprocessing)
+    crop: Crop = WholeSquare(size, mode)
     steps: list[Any] = []
     if augmentation == "affine":
-        affine = v2.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), interpolation=v2.InterpolationMode.BILINEAR)
-        steps += [v2.Resize((size, size), _mode(preprocessing), antialias=True), affine]
+        steps.append(v2.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), interpolation=v2.InterpolationMode.BILINEAR))
     elif augmentation.startswith("shift"):
         # Zero padding matches the background of scans and CIFAR alike; an eighth of the side is CIFAR's usual 4 of 32.
-        steps += [v2.Resize((size, size), _mode(preprocessing), antialias=True), v2.RandomCrop(size, max(size // 8, 1))]
+        steps.append(v2.RandomCrop(size, max(size // 8, 1)))
     else:
-        steps += [v2.RandomResizedCrop(size, (0.25, 1.0), interpolation=_mode(preprocessing), antialias=True)]
+        crop = RandomResizedCrop(size, (0.25, 1.0), mode)
     if "flip" in augmentation or augmentation == "trivial":
         steps.append(v2.RandomHorizontalFlip())
     if "color" in augmentation:
         steps.append(v2.ColorJitter(0.3, 0.3, 0.3))
     if augmentation == "trivial":
         steps.append(v2.TrivialAugmentWide())
-    composed: Transform = v2.Compose([*steps, *_finish(preprocessing)])
-    return composed
+    return StagedTransform(crop, v2.Compose(steps), _finish(preprocessing), preprocessing.scaled_decode)
 
 
 def import_callable(path: str, what: str) -> Callable[..., Any]:
@@ -140,24 +167,19 @@ def import_callable(path: str, what: str) -> Callable[..., Any]:
     return cast(Callable[..., Any], found)
 
 
-@dataclass
-class _Finished:
-    """A user's transform, finished the usual way when it leaves pixels as bytes."""
-
-    first: Callable[[Tensor], Tensor]
-    finish: Callable[[Tensor], Tensor]
-
-    def __call__(self, image: Tensor) -> Tensor:
-        result = self.first(image)
-        return self.finish(result) if result.dtype == torch.uint8 else result
-
-
 def _mode(preprocessing: Preprocessing) -> v2.InterpolationMode:
     return v2.InterpolationMode(preprocessing.interpolation)
 
 
-def _finish(preprocessing: Preprocessing) -> list[Any]:
-    return [
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(list(preprocessing.mean), list(preprocessing.std)),
-    ]
+def _finish(preprocessing: Preprocessing) -> Normalise:
+    return Normalise(preprocessing.mean, preprocessing.std)
+
+
+def _own(path: str, preprocessing: Preprocessing) -> StagedTransform:
+    """A user's transform: it gets every pixel; bytes that it leaves are scaled and normalised, floats are passed on."""
+    finish = Normalise(preprocessing.mean, preprocessing.std, floats=False)
+    return StagedTransform(Whole(), import_callable(path, "transform"), finish, scaled=False)
+
+
+def _nothing(image: Tensor) -> Tensor:
+    return image

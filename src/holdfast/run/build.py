@@ -70,6 +70,7 @@ class Workbench:
             seed=self.config.seed,
             num_workers=self.workers,
             pin_memory=device.type == "cuda",
+            device=device,
         )
 
 
@@ -125,6 +126,7 @@ def build(config: Config, data: PreparedData, summary: DataSummary, device: torc
         drop_last=True,
         num_workers=workers,
         pin_memory=device.type == "cuda",
+        device=device,
     )
     state = TrainState(
         model,

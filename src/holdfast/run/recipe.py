@@ -147,7 +147,9 @@ def preprocessing_for(config: Config, data: DataSummary) -> Preprocessing:
     # Small pictures are shown whole; large ones at 8/7 of the crop, the usual 256 to 224.
     resize = config.img_size if data.short_side <= _SMALL_SIDE else round(config.img_size * 8 / 7)
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if data.channels == 3 else ((_GREY_MEAN,), (_GREY_STD,))
-    return Preprocessing(config.img_size, resize, mean, std, custom=config.eval_transform)
+    return Preprocessing(
+        config.img_size, resize, mean, std, custom=config.eval_transform, scaled_decode=config.scaled_decode
+    )
 
 
 def _check_ranges(config: Config) -> None:

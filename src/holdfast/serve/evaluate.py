@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from holdfast.data.encoded import open_picture
 from holdfast.data.sample import Indices, Pictures
 from holdfast.errors import DataError
 from holdfast.inference import fixed_batch_size
@@ -50,7 +51,7 @@ def score(predictor: Predictor, pictures: Pictures, indices: Indices, targets: T
         raise DataError("Evaluating: there are no pictures in the set.")
     rows: list[Tensor] = []
     for chunk in torch.from_numpy(indices).split(fixed_batch_size(predictor.device)):
-        inputs = [predictor.transform(pictures.read(int(i))) for i in chunk]
+        inputs = [predictor.pixels(open_picture(pictures, int(i))) for i in chunk]
         rows.append(predictor.probabilities(torch.stack(inputs)))
     probabilities = torch.cat(rows)
     right = probabilities.argmax(1) == targets

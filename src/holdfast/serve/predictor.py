@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from holdfast.data.decode import decode_image
+from holdfast.data.encoded import Encoded
+from holdfast.data.image_file import open_image
 from holdfast.data.transforms import Preprocessing, eval_transform
 from holdfast.errors import CheckpointError, CheckpointMismatch, DataError
 from holdfast.inference import choose_device, fixed_batch_size, forward_fixed
@@ -108,22 +109,27 @@ class Predictor:
                 )
 
     def read(self, path: Path) -> Tensor:
-        """Returns a picture as the network's input, `[C, S, S]` float32. Raises DataError."""
-        return self.transform(decode_image(path, self.preprocessing.channels))
+        """Returns a picture file as `probabilities` takes it. Raises DataError."""
+        return self.pixels(open_image(path, self.preprocessing.channels))
 
-    def transform(self, image: Tensor) -> Tensor:
-        """Returns a decoded picture `[C, H, W]` uint8 as the network's input, on one thread as in training."""
+    def pixels(self, picture: Encoded) -> Tensor:
+        """Returns a picture as `probabilities` takes it, `[C, S, S]` uint8, on one thread as in training.
+
+        Raises:
+            DataError: it cannot be decoded.
+        """
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             seed_generators(derive_seed("evaluate"))
-            return self._transform(image)
+            return self._transform.pixels(picture)
         finally:
             torch.set_num_threads(threads)
 
-    def probabilities(self, inputs: Tensor) -> Tensor:
-        """Maps `[N, C, S, S]` float32 inputs to `[N, K]` float32 probabilities on the CPU."""
-        return F.softmax(forward_fixed(self.model, inputs.to(self.device), self.precision).cpu(), 1)
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        """Maps `[N, C, S, S]` pictures, as `read` gives them, to `[N, K]` float32 probabilities on the CPU."""
+        inputs = self._transform.finish(pixels.to(self.device))
+        return F.softmax(forward_fixed(self.model, inputs, self.precision).cpu(), 1)
 
     def _name(self, path: str, probabilities: Tensor, top_k: int) -> Prediction:
         values, indices = probabilities.topk(min(max(top_k, 1), len(self.classes)))

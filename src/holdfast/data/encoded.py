@@ -1,0 +1,44 @@
+"""A picture whose size is known and whose pixels are not made yet: so that a crop is chosen before it is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from holdfast.data.sample import Pictures
+
+
+class Encoded(NamedTuple):
+    """A picture, not yet decoded.
+
+    Attributes:
+        height, width: pixels, of the upright picture at full size.
+        decode: returns it as `[C, h, w]`, given by how much each side may be smaller, 1 or more; `h` and `w` are then
+            at least `height` and `width` divided by that, and may be more. Raises DataError.
+    """
+
+    height: int
+    width: int
+    decode: Callable[[float], Tensor]
+
+
+@runtime_checkable
+class EncodedPictures(Protocol):
+    """Pictures that can tell a picture's size before they decode it."""
+
+    def open(self, index: int) -> Encoded:
+        """Returns picture `index`, not yet decoded. Raises DataError, naming it."""
+        ...
+
+
+def open_picture(pictures: Pictures, index: int) -> Encoded:
+    """Returns picture `index` of any collection; those that cannot do otherwise decode it now. Raises DataError."""
+    return pictures.open(index) if isinstance(pictures, EncodedPictures) else decoded(pictures.read(index))
+
+
+def decoded(picture: Tensor) -> Encoded:
+    """Returns a picture that is decoded already, `[C, H, W]`, in the form of one that is not."""
+    height, width = picture.shape[1:]
+    return Encoded(height, width, lambda _: picture)
