@@ -9,8 +9,8 @@ from torch import Tensor
 def to_channels(pixels: Tensor, channels: int) -> Tensor:
     """Returns `[C, H, W]` uint8 pixels with `channels` channels.
 
-    Grey is repeated; colour becomes ITU-R 601-2 luma in integers, the arithmetic of Pillow's `convert("L")`, so that all
-    decoders agree to the bit.
+    Grey is repeated; colour becomes ITU-R 601-2 luma in integers, the arithmetic of Pillow's `convert("L")`, so that
+    all decoders agree to the bit.
 
     Args:
         pixels: C of 1 or 3.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from holdfast.data.decode import Decoder
 from holdfast.data.encoded import Encoded
-from holdfast.data.image_file import open_image
+from holdfast.data.picture_file import open_image
 from holdfast.data.sample import Indices
 
 IMAGE_SUFFIXES = frozenset(

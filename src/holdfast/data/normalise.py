@@ -16,8 +16,8 @@ from torch import Tensor
 class Normalise:
     """Scales bytes to [0, 1], subtracts the mean and divides by the standard deviation, in float32.
 
-    The values of a picture do not depend on the batch it is in. On one kind of device they have the bits of torchvision's
-    `ToDtype(float32, scale=True)` and `Normalize`.
+    The values of a picture do not depend on the batch it is in. On one kind of device they have the bits of
+    torchvision's `ToDtype(float32, scale=True)` and `Normalize`.
 
     Attributes:
         mean, std: per channel, for values in [0, 1].

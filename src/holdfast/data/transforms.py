@@ -95,8 +95,8 @@ class StagedTransform:
 def eval_transform(preprocessing: Preprocessing) -> StagedTransform:
     """Returns the transform for everything but training: resize, centre crop, scale to [0, 1], normalise.
 
-    It maps `[C, H, W]` uint8 to `[C, S, S]` float32. A user's own (`preprocessing.custom`) is passed on as it is when it
-    makes floats, and scaled and normalised when it makes bytes.
+    It maps `[C, H, W]` uint8 to `[C, S, S]` float32. What a user's own (`preprocessing.custom`) makes is passed on as it
+    is when it is floats, and scaled and normalised when it is bytes.
 
     Raises:
         ConfigError: `preprocessing.custom` cannot be imported.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from holdfast.data.encoded import Encoded
-from holdfast.data.image_file import open_image
+from holdfast.data.picture_file import open_image
 from holdfast.data.transforms import Preprocessing, eval_transform
 from holdfast.errors import CheckpointError, CheckpointMismatch, DataError
 from holdfast.inference import choose_device, fixed_batch_size, forward_fixed
