@@ -15,10 +15,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.multiprocessing import get_start_method
 from torch.utils.data import DataLoader, Sampler
 
 from holdfast.data.buffers import Buffers
 from holdfast.data.encoded import open_picture
+from holdfast.data.handover import Handover, Left
 from holdfast.data.order import epoch_order
 from holdfast.data.sample import Batch, Indices, Pictures
 from holdfast.data.transforms import StagedTransform, Transform
@@ -26,6 +28,8 @@ from holdfast.data.workers import close_at_exit, ignore_signals, refuse_long_tem
 from holdfast.distributed import World
 from holdfast.errors import CheckpointMismatch, ConfigError, DataError
 from holdfast.randomness import derive_seed, seed_generators
+
+_UNDER_WAY = 2  # batches that each worker prepares ahead
 
 Item = tuple[Tensor, int, int]
 Collate = Callable[[list[Item]], Any]
@@ -95,9 +99,13 @@ class Loader:
         self._finish = transform.finish if isinstance(transform, StagedTransform) else None
         self._device, self._buffers = device, Buffers()
         self._read = _ReadSample(pictures, transform, seed)
-        self._collate = _Collate(collate_fn or collate, pictures)
         # Without an accelerator torch would refuse to pin in this process, and warn and go on with workers.
         self._pin = pin_memory and torch.accelerator.is_available()
+        self._handover: Handover | None = None
+        shape = transform.shape if isinstance(transform, StagedTransform) else None
+        if num_workers and shape and collate_fn is None and not self._pin and get_start_method() == "fork":
+            self._handover = Handover(num_workers, _UNDER_WAY, batch_size, shape)
+        self._collate = _Collate(collate_fn or collate, pictures, self._handover)
         self._workers: DataLoader[Any] | None = None
         if num_workers:
             refuse_long_temporary_folder()
@@ -108,6 +116,7 @@ class Loader:
                 collate_fn=self._collate,
                 pin_memory=self._pin,
                 persistent_workers=True,
+                prefetch_factor=_UNDER_WAY,
                 worker_init_fn=ignore_signals,
                 # Its base seed would otherwise be drawn from the generator that the model uses.
                 generator=torch.Generator().manual_seed(0),
@@ -195,7 +204,10 @@ class Loader:
             yield [(epoch, int(index)) for index in _members(epoch_indices, batch, batch_size, share)]
 
     def _delivered(self, batch: Any) -> Any:
-        """Returns a batch on the device, its pictures finished; another kind of batch, of a user's collate_fn, as it is."""
+        """Returns a batch on the device, its pictures finished; what a user's collate_fn makes is returned as it is."""
+        if isinstance(batch, Left) and self._handover is not None:
+            targets, indices = torch.from_numpy(batch.targets), torch.from_numpy(batch.indices)
+            batch = Batch(self._handover.take(batch.place, len(targets)), targets, indices)
         if not isinstance(batch, Batch):
             return batch
         if self._device is not None:
@@ -278,8 +290,8 @@ class _ReadSample:
 class _Collate:
     """The collate function, passing failures on and naming the pictures whose shapes disagree."""
 
-    def __init__(self, collate_fn: Collate, pictures: Pictures) -> None:
-        self.collate_fn, self.pictures = collate_fn, pictures
+    def __init__(self, collate_fn: Collate, pictures: Pictures, handover: Handover | None) -> None:
+        self.collate_fn, self.pictures, self.handover = collate_fn, pictures, handover
 
     def __call__(self, items: list[Item | _Failure]) -> Any:
         for item in items:
@@ -301,6 +313,11 @@ class _Collate:
                         f"{self.pictures.name(other[2])} {list(other[0].shape)} after the transform; expected one "
                         "shape. Let the transform resize or crop, or give a collate_fn."
                     )
+        if self.handover is not None:
+            inputs, targets, indices = zip(*good, strict=True)
+            place = self.handover.leave(inputs)
+            if place is not None:
+                return Left(place, np.array(targets, np.int64), np.array(indices, np.int64))
         return self.collate_fn(good)
 
 

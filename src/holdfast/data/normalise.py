@@ -1,4 +1,4 @@
-"""The last stage of every transform: pixels as bytes become the network's float32, a batch at a time, where the model is.
+"""The last stage of every transform: bytes become the network's float32, a batch at a time, where the model is.
 
 Bytes travel: from worker to main process and from there to the device they are a quarter of the floats.
 """

@@ -75,12 +75,14 @@ class StagedTransform:
         then: what is done with the square that was cut out, `[C, S, S]` → `[C, S, S]`.
         finish: `[..., C, S, S]` uint8 → float32.
         scaled: whether a picture may be decoded smaller where that is enough.
+        shape: `[C, S, S]` of what `pixels` makes; None where a user's own transform decides.
     """
 
     crop: Crop
     then: Transform
     finish: Normalise
     scaled: bool
+    shape: tuple[int, int, int] | None = None
 
     def pixels(self, picture: Encoded) -> Tensor:
         """Decodes a picture as far as it is needed and returns what `finish` takes."""
@@ -95,8 +97,8 @@ class StagedTransform:
 def eval_transform(preprocessing: Preprocessing) -> StagedTransform:
     """Returns the transform for everything but training: resize, centre crop, scale to [0, 1], normalise.
 
-    It maps `[C, H, W]` uint8 to `[C, S, S]` float32. What a user's own (`preprocessing.custom`) makes is passed on as it
-    is when it is floats, and scaled and normalised when it is bytes.
+    It maps `[C, H, W]` uint8 to `[C, S, S]` float32. What a user's own (`preprocessing.custom`) makes is passed on
+    as it is when it is floats, and scaled and normalised when it is bytes.
 
     Raises:
         ConfigError: `preprocessing.custom` cannot be imported.
@@ -104,7 +106,7 @@ def eval_transform(preprocessing: Preprocessing) -> StagedTransform:
     if preprocessing.custom:
         return _own(preprocessing.custom, preprocessing)
     crop = CentreCrop(preprocessing.img_size, preprocessing.resize, _mode(preprocessing))
-    return StagedTransform(crop, _nothing, _finish(preprocessing), preprocessing.scaled_decode)
+    return StagedTransform(crop, _nothing, _finish(preprocessing), preprocessing.scaled_decode, _shape(preprocessing))
 
 
 def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str | None = None) -> StagedTransform:
@@ -143,7 +145,8 @@ def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str
         steps.append(v2.ColorJitter(0.3, 0.3, 0.3))
     if augmentation == "trivial":
         steps.append(v2.TrivialAugmentWide())
-    return StagedTransform(crop, v2.Compose(steps), _finish(preprocessing), preprocessing.scaled_decode)
+    then, finish, shape = v2.Compose(steps), _finish(preprocessing), _shape(preprocessing)
+    return StagedTransform(crop, then, finish, preprocessing.scaled_decode, shape)
 
 
 def import_callable(path: str, what: str) -> Callable[..., Any]:
@@ -169,6 +172,10 @@ def import_callable(path: str, what: str) -> Callable[..., Any]:
 
 def _mode(preprocessing: Preprocessing) -> v2.InterpolationMode:
     return v2.InterpolationMode(preprocessing.interpolation)
+
+
+def _shape(preprocessing: Preprocessing) -> tuple[int, int, int]:
+    return preprocessing.channels, preprocessing.img_size, preprocessing.img_size
 
 
 def _finish(preprocessing: Preprocessing) -> Normalise:
