@@ -90,7 +90,7 @@ def test_opening_fails_when_there_is_no_picture(tmp_path: Path) -> None:
 
 def test_real_photographs_reduced_are_close_to_resized_ones(real_data: Path) -> None:
     """An eighth of the side, decoded so, differs little from the whole picture resized by Pillow."""
-    for path in sorted((real_data / "large_photos").glob("imagenet_*.jpg"))[:3]:
+    for path in sorted((real_data / "large_photos").glob("wallpaper_*.jpg"))[:3]:
         reduced = open_image(path).decode(8.0)
         whole = Image.fromarray(decode_image(path).permute(1, 2, 0).numpy())
         expected = np.asarray(whole.resize((reduced.shape[2], reduced.shape[1]), Image.Resampling.BOX)).astype(int)
