@@ -15,6 +15,8 @@ Image.init()
 _WANTED = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
 FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)  # some builds of Pillow lack some
 
+_COUNTED = (b"\0\0\1\0", b"\0\0\2\0")  # icons: the number of their pictures follows; a TGA begins so too
+
 HEAD_BYTES = 4096  # `kind_of` and `describe` look no further than this, and at the last bytes for a TGA
 _TGA_FOOTER = b"TRUEVISION-XFILE.\0"
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"}
@@ -125,7 +127,7 @@ def describe(data: bytes, size: int | None = None) -> str:
     """
     size = len(data) if size is None else size
     for mark, name in _OTHERS:
-        if data.startswith(mark):
+        if data.startswith(mark) and (mark not in _COUNTED or any(data[4:6])):
             return name
     head = data[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if b"<svg" in head[:1000]:
