@@ -143,7 +143,7 @@ def describe(data: bytes, size: int | None = None) -> str:
     if data[:2] == b"\xff\xd8":
         return "it begins like a JPEG and goes on as none"
     if not any(data[:HEAD_BYTES]):
-        return "it is all zeros" if size <= HEAD_BYTES or not any(data) else "it begins with zeros only"
+        return "it is all zeros" if data.count(0) == size else "it begins with zeros only"
     junk = data[:HEAD_BYTES].find(b"\xff\xd8\xff")
     if junk > 0:
         return f"a JPEG begins only at byte {junk:,}; take away what stands before it"

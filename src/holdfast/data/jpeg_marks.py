@@ -83,7 +83,7 @@ def read_marks(data: bytes) -> JpegMarks | None:
 
 
 def without_strays(data: bytes) -> bytes:
-    """Returns the JPEG without bytes that stand between two of its segments, where viewers pass over them in silence."""
+    """Returns the JPEG without bytes that stand between two of its segments, which viewers pass over in silence."""
     parts, place = [data[:2]], 2
     while place + 4 <= len(data):
         mark = data.find(b"\xff", place)

@@ -1,5 +1,7 @@
 """JPEGs: orientations, colour models, codings, odd sizes."""
 
+# ruff: noqa: E501  # a specimen a line reads best
+
 from __future__ import annotations
 
 import base64

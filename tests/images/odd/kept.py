@@ -1,5 +1,7 @@
 """JPEGs of the six tiles in codings that Pillow does not write, made by libjpeg-turbo's cjpeg and jpegtran (2.1.5)."""
 
+# ruff: noqa: ISC004  # each text is one file, broken into lines
+
 from __future__ import annotations
 
 KEPT: dict[str, tuple[str, str]] = {

@@ -1,5 +1,7 @@
 """GIF, WebP, AVIF and HEIC: still and moving."""
 
+# ruff: noqa: E501  # a specimen a line reads best
+
 from __future__ import annotations
 
 import io

@@ -1,5 +1,7 @@
 """PNGs: every depth and colour type, transparency, orientation, animations."""
 
+# ruff: noqa: E501  # a specimen a line reads best
+
 from __future__ import annotations
 
 import struct
@@ -82,9 +84,7 @@ section.shows(
     "rgba.png", "RGB with alpha", encoded(np.dstack([RGB, _veil]), "PNG"), on_white(RGB, _veil), "laid on white"
 )
 section.shows(
-    "grey-alpha.png", "grey with alpha", encoded(Image.fromarray(np.dstack([RGB[..., 0], _veil]), "LA") if False else
-    Image.merge("LA", [Image.fromarray(RGB[..., 0]), Image.fromarray(_veil)]), "PNG"), on_white(RGB[..., 0], _veil),
-    "laid on white",
+    "grey-alpha.png", "grey with alpha", png_of(np.dstack([RGB[..., 0], _veil]), 8, 4), on_white(RGB[..., 0], _veil), "laid on white",
 )  # fmt: skip
 section.shows(
     "clear.png", "every pixel wholly transparent", encoded(np.zeros((3, 4, 4), np.uint8), "PNG"), np.full((3, 4), 255),
@@ -93,7 +93,7 @@ section.shows(
 section.shows(
     "rgb-keyed.png", "RGB, one colour transparent",
     png_of(RGB, 8, 2, chunk(b"tRNS", RGB[0, 0].astype(">u2").tobytes())),
-    np.where((RGB == RGB[0, 0]).all(axis=2, keepdims=True), 255, RGB), "transparent pixels white",
+    np.where((RGB[0, 0] == RGB).all(axis=2, keepdims=True), 255, RGB), "transparent pixels white",
 )  # fmt: skip
 section.shows(
     "grey-keyed.png", "grey, one value transparent",

@@ -1,5 +1,7 @@
 """Files written byte by byte: kinds that no library at hand writes, and damage done to files that one wrote."""
 
+# ruff: noqa: E501  # a specimen a line reads best
+
 from __future__ import annotations
 
 import struct
