@@ -190,4 +190,5 @@ def _is_tga(data: bytes, tail: bytes, size: int) -> bool:
         return False
     if tail.endswith(_TGA_FOOTER) or kind > 8:
         return True
-    return size == 18 + id_bytes + map_length * ((map_bits + 7) // 8) * has_map + width * height * (bits // 8)
+    palette_bytes = map_length * ((map_bits + 7) // 8) * has_map
+    return bool(size == 18 + id_bytes + palette_bytes + width * height * (bits // 8))

@@ -39,7 +39,8 @@ def read_header(data: bytes) -> PngHeader:
         ValueError: a chunk is cut, its checksum is wrong, or one is missing that every PNG has.
     """
     view = memoryview(data)
-    place, names, transparent = 8, set(), b""
+    names: set[bytes] = set()
+    place, transparent = 8, b""
     while True:
         if place + 12 > len(data):
             raise ValueError("a PNG without its end chunk: cut short")

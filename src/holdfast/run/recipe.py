@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from holdfast.config import Config
-from holdfast.data.decode import FORMATS
+from holdfast.data.image_kinds import FORMATS
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Indices, Pictures, SetName
 from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
