@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from holdfast.config import Config
-from holdfast.data.image_kinds import FORMATS
 from holdfast.data.files import FilePictures
+from holdfast.data.image_kinds import FORMATS
 from holdfast.data.sample import Indices, Pictures, SetName
 from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from holdfast.errors import ConfigError
