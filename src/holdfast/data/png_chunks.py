@@ -12,7 +12,8 @@ import zlib
 from dataclasses import dataclass
 
 # Chunks that change what must be done: transparency, orientation, or compressed text whose size only Pillow bounds.
-_OUT_OF_THE_ORDINARY = frozenset([b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"acTL", b"CgBI"])
+_OUT_OF_THE_ORDINARY = frozenset([b"tRNS", b"eXIf", b"zTXt", b"iTXt", b"iCCP", b"acTL", b"CgBI", b"profile"])
+_PROFILE = b"Raw profile type"  # how ImageMagick keeps EXIF in plain text; other plain text changes nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def read_header(data: bytes) -> PngHeader:
             raise ValueError(f"its first chunk is {_shown(name)}, not IHDR")
         if name == b"tRNS":
             transparent = data[place + 8 : end]
-        names.add(name)
+        names.add(b"profile" if name == b"tEXt" and data.startswith(_PROFILE, place + 8) else name)
         place = end + 4
         if name == b"IEND":
             break
