@@ -24,7 +24,7 @@ from torch import Tensor
 
 from holdfast.data.heif import open_heif
 from holdfast.data.image_file import read_image_file
-from holdfast.data.image_kinds import FORMATS, describe, kind_of
+from holdfast.data.image_kinds import FORMATS, UnsupportedKind, describe, kind_of
 from holdfast.data.jpeg_marks import JpegMarks, read_marks, without_strays
 from holdfast.data.jpeg_pixels import (
     decode_strictly,
@@ -97,6 +97,8 @@ def decode_image(source: bytes | Path, channels: int = 3, decoder: Decoder = "au
     except UnidentifiedImageError as error:
         what = describe_tiff(data) if kind == "TIFF" else f"it begins like {kind} and goes on as none"
         raise DataError(f"{where}not an image ({what}).") from error
+    except UnsupportedKind as error:
+        raise DataError(f"{where}cannot be decoded: {error}.") from error
     except (_Bomb, Image.DecompressionBombError) as error:
         raise DataError(f"{where}refused as a decompression bomb ({error}).") from error
     except (OSError, RuntimeError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error) as error:

@@ -88,6 +88,10 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
 )
 
 
+class UnsupportedKind(ValueError):
+    """A sound picture of a kind that nothing here decodes, or decodes rightly; the message says what to do."""
+
+
 def kind_of(data: bytes, tail: bytes | None = None, size: int | None = None) -> str | None:
     """Returns the kind of picture that `data` begins: one of `FORMATS`, "HEIF", or None when it is none we know.
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from holdfast.data.image_kinds import UnsupportedKind
 from holdfast.data.jpeg_marks import JpegMarks
 
 _MAX_SCANS = 500  # libjpeg-turbo's own measure; a thousand scans of a large picture take hours
@@ -59,19 +60,19 @@ def _refuse_open_end(data: bytes, marks: JpegMarks) -> None:
 
 
 def refuse_kind(data: bytes, marks: JpegMarks) -> None:
-    """Raises ValueError, naming the kind, for JPEGs that no decoder here reads, and for a height or width of zero."""
+    """Raises UnsupportedKind for JPEGs that no decoder here reads, ValueError for a height or width of zero."""
     if not marks.width or not marks.height:
         raise ValueError(f"its header states {marks.width} × {marks.height} pixels")
     if marks.frame == 0xF7:
-        raise ValueError("JPEG-LS, which is not decoded; convert it to PNG")
+        raise UnsupportedKind("JPEG-LS, which is not decoded; convert it to PNG")
     if marks.precision != 8:
-        raise ValueError(f"a JPEG of {marks.precision} bits a sample; 8 are decoded; convert it to PNG")
+        raise UnsupportedKind(f"a JPEG of {marks.precision} bits a sample; 8 are decoded; convert it to PNG")
     if marks.frame in (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF):
-        raise ValueError("a lossless or hierarchical JPEG, which is not decoded; convert it to PNG")
+        raise UnsupportedKind("a lossless or hierarchical JPEG, which is not decoded; convert it to PNG")
     if marks.components not in (1, 3, 4):
-        raise ValueError(f"a JPEG of {marks.components} components; 1 (grey), 3 (colour) and 4 (CMYK) are decoded")
+        raise UnsupportedKind(f"a JPEG of {marks.components} components; 1 (grey), 3 (colour) and 4 (CMYK) are decoded")
     if marks.frame in (0xC2, 0xCA) and data.count(b"\xff\xda") > _MAX_SCANS:
-        raise ValueError(f"a progressive JPEG of more than {_MAX_SCANS} scans")
+        raise UnsupportedKind(f"a progressive JPEG of more than {_MAX_SCANS} scans, made to keep a decoder busy")
 
 
 def _strictly(data: bytes, space: str, scale: dict[str, int]) -> Any:

@@ -11,6 +11,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from holdfast.data.image_kinds import UnsupportedKind
+
 # Chunks that change what must be done: transparency, orientation, or compressed text whose size only Pillow bounds.
 _OUT_OF_THE_ORDINARY = frozenset([b"tRNS", b"eXIf", b"zTXt", b"iTXt", b"iCCP", b"acTL", b"CgBI", b"profile"])
 _PROFILE = b"Raw profile type"  # how ImageMagick keeps EXIF in plain text; other plain text changes nothing
@@ -61,7 +63,7 @@ def read_header(data: bytes) -> PngHeader:
         if name == b"IEND":
             break
     if b"CgBI" in names:
-        raise ValueError("an Xcode-optimised PNG (CgBI), which is not decoded; take the original")
+        raise UnsupportedKind("an Xcode-optimised PNG (CgBI), which is not decoded; take the original")
     if b"IDAT" not in names:
         raise ValueError("a PNG without pixels (IDAT)")
     width, height, bits, colour_type = struct.unpack_from(">IIBB", data, 16)

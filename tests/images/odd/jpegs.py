@@ -208,3 +208,11 @@ section.refuses(
     with_frame(PLAIN, width=65000, height=65000),
     "refused as a decompression bomb",
 )
+_progressive = encoded(TILES, "JPEG", quality=95, progressive=True)
+_first = segments(_progressive)[-1][1]
+section.refuses(
+    "scan-bomb.jpg",
+    "a progressive JPEG of 600 scans",
+    _progressive[:-2] + _progressive[_first : _first + 14] * 600 + _progressive[-2:],
+    "a progressive JPEG of more than 500 scans",
+)

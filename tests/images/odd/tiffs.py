@@ -502,3 +502,15 @@ section.refuses(
     b"II*\0" + struct.pack("<I", 99_999) + bytes(90),
     "not an image|damaged or cut short",
 )
+section.refuses(
+    "bands.tif",
+    "seven bands",
+    tiff(noise(H, W, 7).tobytes(), W, H, bits=[8] * 7, samples=7),
+    "a TIFF of 7 bands, none of them named a colour",
+)
+section.refuses(
+    "bands-16.tif",
+    "seven bands, 16 bits",
+    tiff(_strip(noise(H, W, 7, top=65536), "<"), W, H, bits=[16] * 7, samples=7),
+    "a TIFF of 7 bands, none of them named a colour",
+)
