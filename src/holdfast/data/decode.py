@@ -11,6 +11,7 @@ import io
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,8 +24,8 @@ from torch import Tensor
 from holdfast.data.channels import to_channels
 from holdfast.data.heif import open_heif
 from holdfast.data.image_file import read_image_file
-from holdfast.data.image_kinds import FORMATS, describe, kind_of
-from holdfast.data.jpeg_marks import JpegMarks, read_marks
+from holdfast.data.image_kinds import FORMATS, UnsupportedKind, describe, kind_of
+from holdfast.data.jpeg_marks import JpegMarks, read_marks, without_strays
 from holdfast.data.jpeg_pixels import (
     decode_strictly,
     decode_with_torchcodec,
@@ -34,7 +35,7 @@ from holdfast.data.jpeg_pixels import (
 )
 from holdfast.data.orientation import orientation_of, upright
 from holdfast.data.pillow_pixels import channels_first, pixels_of
-from holdfast.data.png_chunks import PngHeader, read_header
+from holdfast.data.png_chunks import PngHeader, read_header, refuse_missing_rows
 from holdfast.data.tiff_kinds import describe_tiff, is_plain, refuse_camera_raw
 from holdfast.data.tiff_samples import read_samples
 from holdfast.errors import DataError
@@ -58,7 +59,7 @@ def torchcodec_version() -> str | None:
 
 
 def decoder_versions() -> str:
-    """Returns the libraries that "auto" decodes with, for a run's record: "simplejpeg 1.9.0, torchcodec 0.17.0"."""
+    """Returns the libraries that "auto" decodes with: "simplejpeg 1.9.0, torchcodec 0.17.0"."""
     found = {"simplejpeg": simplejpeg_version(), "torchcodec": torchcodec_version()}
     return ", ".join([f"{name} {version}" for name, version in found.items() if version] or ["pillow"])
 
@@ -96,12 +97,14 @@ def decode_image(source: bytes | Path, channels: int = 3, decoder: Decoder = "au
     except UnidentifiedImageError as error:
         what = describe_tiff(data) if kind == "TIFF" else f"it begins like {kind} and goes on as none"
         raise DataError(f"{where}not an image ({what}).") from error
+    except UnsupportedKind as error:
+        raise DataError(f"{where}cannot be decoded: {error}.") from error
     except (_Bomb, Image.DecompressionBombError) as error:
         raise DataError(f"{where}refused as a decompression bomb ({error}).") from error
-    except (OSError, RuntimeError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:
+    except (OSError, RuntimeError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error) as error:
         message = str(error).splitlines()[0] if str(error) else repr(error)
         if "Decompressed data too large" in message or "memory used in text chunks" in message:
-            raise DataError(f"{where}refused as a decompression bomb (in its text: {message}).") from error
+            raise DataError(f"{where}refused as a decompression bomb (in its metadata: {message}).") from error
         raise DataError(f"{where}damaged or cut short ({message}).") from error
     return to_channels(pixels, channels)
 
@@ -116,6 +119,7 @@ def _decode(data: bytes, kind: str, decoder: Decoder) -> Tensor:
             from torchcodec.decoders import decode_png
 
             return cast(Tensor, decode_png(data, mode="GRAY" if png.colour_type == 0 else "RGB"))
+        refuse_missing_rows(data, png)
         return _decode_with_pillow(data, kind, png)
     if kind == "TIFF":
         pixels = _decode_deep_tiff(data)
@@ -143,12 +147,16 @@ def _decode_deep_tiff(data: bytes) -> Tensor | None:
 
 def _decode_jpeg(data: bytes, decoder: Decoder) -> Tensor:
     marks = read_marks(data)
-    if marks is not None:
-        refuse_kind(data, marks)
-        _refuse_bomb(marks.width, marks.height)
-        pixels = _decode_ordinary_jpeg(data, marks, decoder) if decoder != "pillow" and marks.is_ordinary else None
-        if pixels is not None:
-            return pixels
+    if marks is None:
+        data = without_strays(data)
+        marks = read_marks(data)
+    if marks is None:
+        raise ValueError("its segments do not follow one another")
+    refuse_kind(data, marks)
+    _refuse_bomb(marks.width, marks.height)
+    pixels = _decode_ordinary_jpeg(data, marks, decoder) if decoder != "pillow" and marks.is_ordinary else None
+    if pixels is not None:
+        return pixels
     refuse_damage(data, marks)
     return _decode_with_pillow(data, "JPEG", None)
 

@@ -42,4 +42,4 @@ def from_wide(values: NDArray[np.generic]) -> Bytes:
     tops = [1.0, 255.0, 65535.0] if values.dtype.kind == "f" else [255.0, 65535.0]
     bottom = min(low, 0.0)
     top = next((t for t in tops if high <= t), high) if bottom == 0.0 else high
-    return np.rint((wide - bottom) * (255.0 / ((top - bottom) or 1.0))).astype(np.uint8)
+    return np.rint((wide - bottom) / ((top - bottom) or 1.0) * 255.0).astype(np.uint8)

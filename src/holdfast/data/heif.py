@@ -9,17 +9,19 @@ import io
 
 from PIL import Image, ImageFile
 
+from holdfast.data.image_kinds import UnsupportedKind
+
 
 def open_heif(data: bytes) -> ImageFile.ImageFile:
     """Returns the picture, opened and not loaded; its orientation is applied or stands in its EXIF, never both.
 
     Raises:
-        ValueError: pillow-heif is not installed.
+        UnsupportedKind: pillow-heif is not installed.
     """
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise ValueError(
+        raise UnsupportedKind(
             "HEIC needs a decoder that is not installed; install holdfast[heic] or pillow-heif, or convert it to JPEG"
         ) from error
     Image.preinit()

@@ -15,6 +15,8 @@ Image.init()
 _WANTED = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
 FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)  # some builds of Pillow lack some
 
+_COUNTED = (b"\0\0\1\0", b"\0\0\2\0")  # icons: the number of their pictures follows; a TGA begins so too
+
 HEAD_BYTES = 4096  # `kind_of` and `describe` look no further than this, and at the last bytes for a TGA
 _TGA_FOOTER = b"TRUEVISION-XFILE.\0"
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"}
@@ -86,6 +88,10 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
 )
 
 
+class UnsupportedKind(ValueError):
+    """A sound picture of a kind that nothing here decodes, or decodes rightly; the message says what to do."""
+
+
 def kind_of(data: bytes, tail: bytes | None = None, size: int | None = None) -> str | None:
     """Returns the kind of picture that `data` begins: one of `FORMATS`, "HEIF", or None when it is none we know.
 
@@ -125,7 +131,7 @@ def describe(data: bytes, size: int | None = None) -> str:
     """
     size = len(data) if size is None else size
     for mark, name in _OTHERS:
-        if data.startswith(mark):
+        if data.startswith(mark) and (mark not in _COUNTED or any(data[4:6])):
             return name
     head = data[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if b"<svg" in head[:1000]:
@@ -141,7 +147,7 @@ def describe(data: bytes, size: int | None = None) -> str:
     if data[:2] == b"\xff\xd8":
         return "it begins like a JPEG and goes on as none"
     if not any(data[:HEAD_BYTES]):
-        return "it is all zeros" if size <= HEAD_BYTES or not any(data) else "it begins with zeros only"
+        return "it is all zeros" if data.count(0) == size else "it begins with zeros only"
     junk = data[:HEAD_BYTES].find(b"\xff\xd8\xff")
     if junk > 0:
         return f"a JPEG begins only at byte {junk:,}; take away what stands before it"
@@ -188,5 +194,5 @@ def _is_tga(data: bytes, tail: bytes, size: int) -> bool:
         return False
     if tail.endswith(_TGA_FOOTER) or kind > 8:
         return True
-    expected: int = 18 + id_bytes + map_length * ((map_bits + 7) // 8) * has_map + width * height * (bits // 8)
-    return size == expected
+    palette_bytes = map_length * ((map_bits + 7) // 8) * has_map
+    return bool(size == 18 + id_bytes + palette_bytes + width * height * (bits // 8))

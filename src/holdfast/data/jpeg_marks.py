@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 
 _ALONE = frozenset([0x01, *range(0xD0, 0xD8)])  # markers without a length
-_FRAMES = frozenset([0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
+_FRAMES = frozenset([0xF7, 0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
 _ORIENTATION = 0x0112
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -80,6 +80,24 @@ def read_marks(data: bytes) -> JpegMarks | None:
                 several, xmp = several or xmp is not None, body
         place += 2 + length
     return None
+
+
+def without_strays(data: bytes) -> bytes:
+    """Returns the JPEG without bytes that stand between two of its segments, which viewers pass over in silence."""
+    parts, place = [data[:2]], 2
+    while place + 4 <= len(data):
+        mark = data.find(b"\xff", place)
+        if mark < 0 or mark + 4 > len(data):
+            break
+        kind = data[mark + 1]
+        if kind == 0xDA:
+            return b"".join([*parts, data[mark:]])
+        if kind in (0, 0xFF) or kind in _ALONE:
+            place = mark + 1
+            continue
+        place = mark + 2 + int.from_bytes(data[mark + 2 : mark + 4], "big")
+        parts.append(data[mark:place])
+    return data
 
 
 def _orientation(exif: bytes | None, xmp: bytes | None) -> int | None:

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from holdfast.data.image_kinds import UnsupportedKind
 from holdfast.data.jpeg_marks import JpegMarks
 
 FACTORS = (8, 4, 2)  # by which libjpeg-turbo reduces with its fast arithmetic; it is slower at the eighths in between
@@ -53,32 +54,33 @@ def decode_strictly(data: bytes, marks: JpegMarks, factor: int = 1) -> Tensor | 
     return None if pixels is None else torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def refuse_damage(data: bytes, marks: JpegMarks | None) -> None:
+def refuse_damage(data: bytes, marks: JpegMarks) -> None:
     """Raises ValueError when libjpeg warns about the data. Decodes at an eighth of the size, for another decoder."""
     _refuse_open_end(data, marks)
-    if marks is None or simplejpeg_version() is None or marks.components not in (1, 3, 4):
-        return
-    space = {1: "GRAY", 3: "RGB", 4: "CMYK"}[marks.components]
-    _strictly(data, space, {"min_height": 1, "min_width": 1, "min_factor": 8})
+    if simplejpeg_version() is not None and marks.components in (1, 3, 4):
+        space = {1: "GRAY", 3: "RGB", 4: "CMYK"}[marks.components]
+        _strictly(data, space, {"min_height": 1, "min_width": 1, "min_factor": 8})
 
 
-def _refuse_open_end(data: bytes, marks: JpegMarks | None) -> None:
-    if data.rfind(b"\xff\xd9", marks.scan if marks else 0) < 0:
+def _refuse_open_end(data: bytes, marks: JpegMarks) -> None:
+    if data.rfind(b"\xff\xd9", marks.scan) < 0:
         raise ValueError("a JPEG without its end marker: cut short")
 
 
 def refuse_kind(data: bytes, marks: JpegMarks) -> None:
-    """Raises ValueError, naming the kind, for JPEGs that no decoder here reads, and for a height or width of zero."""
+    """Raises UnsupportedKind for JPEGs that no decoder here reads, ValueError for a height or width of zero."""
     if not marks.width or not marks.height:
         raise ValueError(f"its header states {marks.width} × {marks.height} pixels")
-    if marks.precision not in (8,):
-        raise ValueError(f"a JPEG of {marks.precision} bits a sample; 8 are decoded; convert it to PNG")
+    if marks.frame == 0xF7:
+        raise UnsupportedKind("JPEG-LS, which is not decoded; convert it to PNG")
+    if marks.precision != 8:
+        raise UnsupportedKind(f"a JPEG of {marks.precision} bits a sample; 8 are decoded; convert it to PNG")
     if marks.frame in (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF):
-        raise ValueError("a lossless or hierarchical JPEG, which is not decoded; convert it to PNG")
+        raise UnsupportedKind("a lossless or hierarchical JPEG, which is not decoded; convert it to PNG")
     if marks.components not in (1, 3, 4):
-        raise ValueError(f"a JPEG of {marks.components} components; 1 (grey), 3 (colour) and 4 (CMYK) are decoded")
+        raise UnsupportedKind(f"a JPEG of {marks.components} components; 1 (grey), 3 (colour) and 4 (CMYK) are decoded")
     if marks.frame in (0xC2, 0xCA) and data.count(b"\xff\xda") > _MAX_SCANS:
-        raise ValueError(f"a progressive JPEG of more than {_MAX_SCANS} scans")
+        raise UnsupportedKind(f"a progressive JPEG of more than {_MAX_SCANS} scans, made to keep a decoder busy")
 
 
 def _strictly(data: bytes, space: str, scale: dict[str, int]) -> Any:

@@ -13,7 +13,7 @@ from holdfast.data.decode import Decoder, decode_image
 from holdfast.data.encoded import Encoded, decoded
 from holdfast.data.image_file import read_image_file
 from holdfast.data.jpeg_marks import JpegMarks, read_marks
-from holdfast.data.jpeg_pixels import FACTORS, decode_strictly, simplejpeg_version
+from holdfast.data.jpeg_pixels import FACTORS, decode_strictly, refuse_kind, simplejpeg_version
 from holdfast.data.orientation import upright
 from holdfast.errors import DataError
 
@@ -54,11 +54,14 @@ def _is_common(marks: JpegMarks) -> bool:
 
 def _decode(data: bytes, marks: JpegMarks, channels: int, most_reduced: float) -> Tensor:
     factor = next((factor for factor in FACTORS if factor <= most_reduced), 1)
+    if factor == 1:
+        return decode_image(data, channels)
     try:
-        pixels = decode_strictly(data, marks, factor) if factor > 1 else None
-    except ValueError as error:
-        raise DataError(f"damaged or cut short ({error}).") from error
-    if pixels is None:
+        refuse_kind(data, marks)
+        pixels = decode_strictly(data, marks, factor)
+    except ValueError:
+        pixels = None
+    if pixels is None:  # a rare kind, or damage: said in the words of every other command
         return decode_image(data, channels)
     return to_channels(upright(pixels, marks.orientation or 1), channels)
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageFile
 from torch import Tensor
 
 from holdfast.data.depth import Bytes, from_bits, from_signed, from_wide
+from holdfast.data.image_kinds import UnsupportedKind
 from holdfast.data.png_chunks import PngHeader
 
 BACKGROUND = 255  # what shows through transparent pixels: white
@@ -191,7 +192,7 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
     except ImportError as error:
-        raise ValueError(
+        raise UnsupportedKind(
             "a CIE L*a*b* picture, which this build of Pillow (without LittleCMS) cannot convert"
         ) from error
     converted = ImageCms.applyTransform(image, transform)

@@ -6,6 +6,8 @@ import io
 
 from PIL import Image, TiffImagePlugin
 
+from holdfast.data.image_kinds import UnsupportedKind
+
 _BITS, _SAMPLE_FORMAT, _PHOTOMETRIC, _DNG_VERSION, _SUBFILE_TYPE, _SUB_IFDS = 258, 339, 262, 50706, 254, 330
 _REDUCED = 1
 _SENSOR = (32803, 34892)  # a colour filter array, linear raw
@@ -13,11 +15,11 @@ _FORMATS = {1: "unsigned integers", 2: "signed integers", 3: "floats", 4: "untyp
 
 
 def refuse_camera_raw(image: Image.Image) -> None:
-    """Raises ValueError for a DNG, NEF and their like: their first picture is a small preview of the one meant."""
+    """Raises UnsupportedKind for a DNG, NEF and their like: their first picture is a small preview of the one meant."""
     tags = getattr(image, "tag_v2", {})
     preview = bool(tags.get(_SUBFILE_TYPE, 0) & _REDUCED) and _SUB_IFDS in tags
     if _DNG_VERSION in tags or preview or tags.get(_PHOTOMETRIC) in _SENSOR:
-        raise ValueError("a camera raw file, whose first picture is a preview; develop it to JPEG or PNG")
+        raise UnsupportedKind("a camera raw file, whose first picture is a preview; develop it to JPEG or PNG")
 
 
 def is_plain(image: Image.Image) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.data.depth import Bytes, from_bits, from_signed, from_wide
+from holdfast.data.image_kinds import UnsupportedKind
 
 _UNPACKED = (1, 8, 32946, 32773)  # none, deflate twice, PackBits: no other library is needed
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
@@ -42,6 +43,7 @@ def read_samples(data: bytes, max_pixels: int | None) -> tuple[Bytes, Bytes | No
 
     Raises:
         ValueError: its samples are cut or damaged.
+        UnsupportedKind: it has several bands and does not say which are its colours.
     """
     if tifffile_version() is None:
         return None
@@ -68,6 +70,10 @@ def read_samples(data: bytes, max_pixels: int | None) -> tuple[Bytes, Bytes | No
     planes = planes.reshape(*planes.shape[:2], -1)
     if planes.shape[2] < colours:
         raise ValueError(f"{planes.shape[2]} samples a pixel where its colour needs {colours}")
+    if colours == 1 and planes.shape[2] > 2:
+        raise UnsupportedKind(
+            f"a TIFF of {planes.shape[2]} bands, none of them named a colour; write three of them as RGB"
+        )
     values = _to_bytes(planes[..., :colours], bits)
     if white_is_zero:
         values = 255 - values

@@ -1,6 +1,8 @@
 import io
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from holdfast.data import decode
+from holdfast.data import decode, jpeg_pixels, tiff_samples
 from holdfast.data.decode import Decoder, decode_image, torchcodec_version
 from holdfast.errors import DataError
 
@@ -273,8 +275,10 @@ class TestAgreement:
         large += sorted((real_data / "large_photos").glob("*.JPEG"))[:3]
         assert len(small) >= 30
         assert len(large) >= 8
-        unlike = [p.name for p in small + large if not torch.equal(decode_image(p), decode_image(p, decoder="pillow"))]
-        assert unlike == []
+        for path in small + large:
+            pixels = decode_image(path)
+            assert torch.equal(pixels, decode_image(path, decoder="pillow")), path.name
+            assert torch.equal(pixels, decode_image(path, decoder="torchcodec")), path.name
 
     def test_pillow_stands_in_where_torchcodec_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without torchcodec the same bytes give the same pixels."""
@@ -282,6 +286,32 @@ class TestAgreement:
         expected = decode_image(data)
         monkeypatch.setattr(decode, "torchcodec_version", lambda: None)
         assert torch.equal(decode_image(data), expected)
+
+    def test_without_simplejpeg_a_jpeg_decodes_to_the_same_pixels(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where simplejpeg is missing, torchcodec or Pillow gives the pixels; a JPEG without its end is still refused."""
+        data = encoded(noise(), "JPEG")
+        expected = decode_image(data)
+        monkeypatch.setattr(decode, "simplejpeg_version", lambda: None)
+        monkeypatch.setattr(jpeg_pixels, "simplejpeg_version", lambda: None)
+        assert torch.equal(decode_image(data), expected)
+        with pytest.raises(DataError, match="without its end marker"):
+            decode_image(data[:-2])
+
+    def test_without_tifffile_deep_tiffs_are_pillows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where tifffile is missing, 16-bit grey and colour are the same, and planes of 16 bits are never misread."""
+        deep = np.random.default_rng(0).integers(0, 65536, (6, 5), dtype=np.uint16)
+        data = encoded(Image.fromarray(deep), "TIFF")
+        expected = decode_image(data)
+        monkeypatch.setattr(tiff_samples, "tifffile_version", lambda: None)
+        assert torch.equal(decode_image(data), expected)
+
+    def test_threads_leave_the_warning_filters_as_they_were(self) -> None:
+        """Many threads that quieten Pillow at once put back what they found, and none of them warns."""
+        data = encoded(noise(), "BMP")
+        before = list(warnings.filters)
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(lambda _: decode_image(data).sum().item(), range(300)))) == 1
+        assert warnings.filters == before
 
     def test_insisting_on_torchcodec_fails_when_it_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A decoder that was asked for by name is not silently replaced."""

@@ -26,7 +26,7 @@ def test_it_names_what_bits_depend_on(here: dict[str, Any]) -> None:
     assert here["versions"]["python"] == platform.python_version()
     assert here["threads"] == torch.get_num_threads()
     assert here["device"] == "cpu" and here["precision"] == "fp32"
-    assert here["decoder"].split()[0] in ("torchcodec", "pillow")
+    assert here["decoder"].split()[0] in ("simplejpeg", "torchcodec", "pillow")
 
 
 def test_the_same_place_has_no_differences(here: dict[str, Any]) -> None:

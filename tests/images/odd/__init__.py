@@ -1,0 +1,1 @@
+"""Odd images: what each is, its bytes, and what must come out."""
