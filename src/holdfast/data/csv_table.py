@@ -31,7 +31,7 @@ FILE_COLUMNS = (
 )
 LABEL_COLUMNS = ("label", "class", "target", "class_name", "category", "y")
 _SET_COLUMNS = ("set", "split", "subset", "fold")
-_SET_VALUES: dict[str, SetName] = {
+SET_VALUES: dict[str, SetName] = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
 }  # fmt: skip
 
@@ -169,7 +169,7 @@ def _find_set_column(table: Table, notices: list[str]) -> int | None:
         for place, name in enumerate(table.header):
             if name.lower() != wanted:
                 continue
-            if any(cell.lower() in _SET_VALUES for cell in table.column(place)):
+            if any(cell.lower() in SET_VALUES for cell in table.column(place)):
                 return place
             notices.append(f"column {name!r} holds no train, val or test, so it divides nothing")
     return None
@@ -197,7 +197,7 @@ def _files_and_sets(table: Table, image_dir: Path | None, file_column: str | Non
                 problems.append(f"line {row.line}: {problem}")
         if set_place is not None:
             cell = trim(row.cells[set_place])
-            set_name = _SET_VALUES.get(cell.lower(), "")
+            set_name = SET_VALUES.get(cell.lower(), "")
             if not set_name:
                 header = table.header[set_place]
                 problems.append(f"line {row.line}: {cell!r} in column {header!r} is not train, val or test")

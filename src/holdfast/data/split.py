@@ -24,10 +24,12 @@ class Division:
     Attributes:
         sets: set name → indices, ascending; disjoint.
         folds: `[N]` int64: of each picture of train its fold, counted from 1, and 0 for the others; None without folds.
+        groups: N names, equal ones for pictures that were kept together and "" for one alone; None when unknown.
     """
 
     sets: dict[SetName, Indices]
     folds: Indices | None = None
+    groups: list[str] | None = None
 
 
 def complete_sets(
@@ -113,8 +115,9 @@ def sets_of_fold(division: Division, fold: int) -> dict[SetName, Indices]:
     if division.folds is None or not 1 <= fold <= num_folds:
         there = f"its folds are 1 to {num_folds}" if num_folds else "it is not divided into folds"
         raise DataError(f"There is no fold {fold}: {there}.")
+    train = division.sets.get("train", np.flatnonzero(division.folds))
     sets: dict[SetName, Indices] = {
-        "train": np.flatnonzero((division.folds > 0) & (division.folds != fold)),
+        "train": train[division.folds[train] != fold],
         "val": np.flatnonzero(division.folds == fold),
     }
     return sets | ({"test": division.sets["test"]} if "test" in division.sets else {})
