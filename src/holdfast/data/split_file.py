@@ -19,8 +19,10 @@ from holdfast.errors import ConfigError, DataError, first_of
 _FILES_OF_A_RUN = ("config.yaml", "environment.json")
 
 
-def with_split(collection: Collection, file: str | Path, fold: int | None = None) -> Collection:
+def with_split(collection: Collection, file: str | Path | None, fold: int | None = None) -> Collection:
     """Returns the collection divided as the file says; what DATA itself says of sets counts no more.
+
+    Without a file it returns the collection as it is.
 
     Args:
         file: a table with a column `path` (as pictures are named below DATA) and `set` (train, val, test, or empty for
@@ -30,7 +32,12 @@ def with_split(collection: Collection, file: str | Path, fold: int | None = None
 
     Raises:
         DataError: the table does not fit the pictures; everything that is wrong, line by line.
+        ConfigError: a fold of no file.
     """
+    if file is None:
+        if fold is not None:
+            raise ConfigError(f"--fold {fold} names a fold of a table. Give the table with --split FILE.")
+        return collection
     division = read_split(collection, file)
     sets = division.sets
     notices = list(collection.notices)
