@@ -60,6 +60,16 @@ class Config:
     test_fraction: float = _setting(
         0.15, "share of each class for the test, where DATA has no sets at all", "--test-fraction"
     )
+    split: str | None = _setting(
+        None,
+        "divide DATA as this table says: what `holdfast split` writes, or a run's split.csv",
+        "--split",
+        recipe=False,
+    )
+    fold: int | None = _setting(None, "which fold of --split validates, counted from 1", "--fold")
+    group_by: str | None = _setting(
+        None, "never divide a group: a column of the CSV, or a regular expression on the path", "--group-by"
+    )
     on_bad_image: str = _setting(
         "error",
         "a picture that cannot be read: stop before training, or leave it out",

@@ -1,10 +1,11 @@
 import hashlib
 import struct
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.data.order import epoch_order, split_order
+from holdfast.data.order import epoch_order, name_keys
 
 seeds = st.integers(-(2**63), 2**63 - 1)
 epochs = st.integers(0, 10**6)
@@ -44,7 +45,11 @@ def test_another_epoch_or_seed_is_another_order(seed: int, epoch: int, n: int) -
     assert epoch_order(seed ^ 1, epoch, n).tolist() != here
 
 
-@given(seed=seeds, group=st.integers(0, 1000), n=st.integers(0, 500))
-def test_a_division_order_is_a_permutation(seed: int, group: int, n: int) -> None:
-    """Each class is divided without losing or doubling a picture."""
-    assert sorted(split_order(seed, group, n).tolist()) == list(range(n))
+@given(seed=seeds, names=st.lists(st.text(max_size=5), unique=True, max_size=60), more=st.text(min_size=6))
+def test_a_name_s_place_depends_on_no_other_name(seed: int, names: list[str], more: str) -> None:
+    """However names are listed, and when one comes in, all others are dealt out in the same order."""
+    order = [names[i] for i in np.argsort(name_keys(seed, names))]
+    shuffled = sorted(names, key=lambda name: name[::-1])
+    assert [shuffled[i] for i in np.argsort(name_keys(seed, shuffled))] == order
+    longer = [more, *names]
+    assert [name for i in np.argsort(name_keys(seed, longer)) if (name := longer[i]) != more] == order

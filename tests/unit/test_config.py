@@ -231,7 +231,7 @@ def test_the_recipe_is_what_decides_the_weights() -> None:
     """Places, machine and what is written down do not belong to it; everything else does."""
     others = set(FIELDS) - set(Config().recipe())
     assert others == {
-        "data", "out", "image_dir", "file_column", "label_column", "device", "workers", "save_every", "keep",
+        "data", "out", "split", "image_dir", "file_column", "label_column", "device", "workers", "save_every", "keep",
         "time_budget", "grace", "min_matched",
         "log_every", "trace_samples", "tensorboard",
     }  # fmt: skip

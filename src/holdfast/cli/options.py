@@ -26,6 +26,8 @@ class Result(Protocol):
 
 json_option = click.option("--json", "as_json", is_flag=True, help="data as JSON on stdout, talk on stderr")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="say only what went wrong")
+split_option = click.option("--split", metavar="FILE", help="divide DATA as this table says: see `holdfast split`")
+fold_option = click.option("--fold", type=click.IntRange(1), help="which fold of --split is val; the others are train")
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from holdfast.cli.options import json_option, print_json, traceback_option
+from holdfast.cli.options import fold_option, json_option, print_json, split_option, traceback_option
 from holdfast.errors import ConfigError
 
 
@@ -34,6 +34,8 @@ from holdfast.errors import ConfigError
 @click.option("--seed", default=0, show_default=True, help="which pictures")
 @click.option("--open", "open_it", is_flag=True, help="open it in a window")
 @click.option("--image-dir", help="what file names in a CSV are relative to")
+@split_option
+@fold_option
 @json_option
 @traceback_option
 def command(
@@ -46,13 +48,16 @@ def command(
     seed: int,
     open_it: bool,
     image_dir: str | None,
+    split: str | None,
+    fold: int | None,
     as_json: bool,
 ) -> int:
     """Write a labelled grid of pictures of DATA as a PNG, and say the shapes of a first batch."""
     from holdfast.data import open_data
     from holdfast.data.look import look_at
+    from holdfast.data.split_file import with_split
 
-    collection = open_data(data, image_dir=image_dir)
+    collection = with_split(open_data(data, image_dir=image_dir), split, fold)
     look = look_at(collection, num=num, set_name=set_name, augment=augment, img_size=img_size, seed=seed)
     try:
         look.grid.save(out)

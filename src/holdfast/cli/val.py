@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from holdfast.cli.options import device_option, json_option, print_json, traceback_option
+from holdfast.cli.options import device_option, fold_option, json_option, print_json, split_option, traceback_option
 from holdfast.errors import ConfigError
 
 
@@ -23,11 +23,22 @@ from holdfast.errors import ConfigError
 @click.option(
     "--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="write one row a picture to this file"
 )
+@split_option
+@fold_option
+@click.option("--image-dir", help="what file names in a CSV are relative to")
 @device_option
 @json_option
 @traceback_option
 def command(
-    model: str, data: str | None, set_name: str | None, csv_file: Path | None, device: str, as_json: bool
+    model: str,
+    data: str | None,
+    set_name: str | None,
+    csv_file: Path | None,
+    split: str | None,
+    fold: int | None,
+    image_dir: str | None,
+    device: str,
+    as_json: bool,
 ) -> int:
     """Loss and accuracy of MODEL on labelled pictures.
 
@@ -39,7 +50,7 @@ def command(
     from holdfast.serve.labelled import open_labelled
 
     predictor = Predictor(model, device)
-    labelled = open_labelled(predictor, data, set_name)
+    labelled = open_labelled(predictor, data, set_name, image_dir=image_dir, split=split, fold=fold)
     pictures, indices = labelled.pictures, labelled.indices
     targets = align_labels(pictures, indices, predictor.classes)
     result = score(predictor, pictures, indices, targets)

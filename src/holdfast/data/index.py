@@ -1,13 +1,14 @@
-"""`split.csv`: which file is train, val or test, and what each file held when the run began.
+"""`split.csv`: which file is train, val or test, which group it belongs to, and what it held when it was divided.
 
 A later command reads the sets from here, so they never change under a run; and when the data did change, this table
-says what: files gone, new, relabelled, or with other contents.
+says what: files gone, new, relabelled, or with other contents. `split_file` reads tables that people wrote.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,22 +20,38 @@ from holdfast.data.files import FilePictures
 from holdfast.data.sample import Indices, Pictures, SetName
 from holdfast.errors import DataError, first_of
 
-_HEADER = ("path", "label", "set", "bytes", "digest")
+_HEADER = ("path", "label", "set", "group", "bytes", "digest")
+_HEADER_WITH_FOLDS = ("path", "label", "set", "fold", "group", "bytes", "digest")
+_OLD_HEADER = ("path", "label", "set", "bytes", "digest")  # before there were groups: runs begun then go on
 
 
 @dataclass(frozen=True)
 class IndexRow:
-    """One picture: its path below DATA, class name, set, size in bytes, and digest of its contents."""
+    """One picture.
+
+    Attributes:
+        path, label: its path below DATA, and its class name.
+        set_name: "train", "val", "test", or "" for a picture in no set.
+        num_bytes, digest: size and digest of its contents; -1 and "" when they were not read.
+        group: equal names were kept in one set; "" for a picture that stands alone.
+        fold: counted from 1; 0 without folds, and for pictures in none.
+    """
 
     path: str
     label: str
     set_name: str
     num_bytes: int
     digest: str
+    group: str = ""
+    fold: int = 0
 
 
 def make_index(
-    pictures: Pictures, sets: dict[SetName, Indices], checked: list[CheckedFile] | None = None
+    pictures: Pictures,
+    sets: dict[SetName, Indices],
+    checked: Sequence[CheckedFile] | None = None,
+    groups: Sequence[str] | None = None,
+    folds: Indices | None = None,
 ) -> list[IndexRow]:
     """Returns one row a picture, in the order of the collection; a picture in no set has the set ""."""
     set_of = np.full(len(pictures), "", dtype=object)
@@ -47,24 +64,29 @@ def make_index(
             str(set_of[i]),
             checked[i].num_bytes if checked else -1,
             checked[i].digest if checked else "",
+            groups[i] if groups is not None else "",
+            int(folds[i]) if folds is not None else 0,
         )
         for i in range(len(pictures))
     ]
 
 
 def format_index(rows: list[IndexRow]) -> str:
-    """Returns the table as CSV text with a header."""
+    """Returns the table as CSV text with a header; it has a column of folds only where there are folds."""
     text = io.StringIO()
     # Python's csv does not quote a lone carriage return, and takes it for a line's end when it reads.
-    odd = any("\r" in r.path + r.label for r in rows)
+    odd = any("\r" in r.path + r.label + r.group for r in rows)
+    has_folds = any(r.fold for r in rows)
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
-    writer.writerow(_HEADER)
-    writer.writerows((r.path, r.label, r.set_name, r.num_bytes, r.digest) for r in rows)
+    writer.writerow(_HEADER_WITH_FOLDS if has_folds else _HEADER)
+    for r in rows:
+        fold = ("" if not r.fold else r.fold,) if has_folds else ()
+        writer.writerow((r.path, r.label, r.set_name, *fold, r.group, r.num_bytes, r.digest))
     return text.getvalue()
 
 
 def read_index(path: Path) -> list[IndexRow]:
-    """Reads what `format_index` wrote.
+    """Reads what `format_index` wrote, now or before there were groups.
 
     Raises:
         DataError: the table is damaged.
@@ -72,13 +94,19 @@ def read_index(path: Path) -> list[IndexRow]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.reader(file)
-            if tuple(next(reader, ())) != _HEADER:
+            header = next(reader, [])
+            if tuple(header) not in (_HEADER, _HEADER_WITH_FOLDS, _OLD_HEADER):
                 raise ValueError("its header is not ours")
-            return [IndexRow(r[0], r[1], r[2], int(r[3]), r[4]) for r in reader]
-    except (OSError, ValueError, IndexError, csv.Error) as error:
+            return [_row_of(dict(zip(header, cells, strict=True))) for cells in reader]
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(
             f"Reading {path}: {error}. It was written when the run began and must stay as it was."
         ) from error
+
+
+def _row_of(cells: dict[str, str]) -> IndexRow:
+    fold, group = int(cells.get("fold") or 0), cells.get("group", "")
+    return IndexRow(cells["path"], cells["label"], cells["set"], int(cells["bytes"]), cells["digest"], group, fold)
 
 
 def sets_from_index(rows: list[IndexRow]) -> dict[SetName, Indices]:

@@ -7,8 +7,11 @@ batch k costs nothing: the batch is a slice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from holdfast.data.sample import Indices
 from holdfast.randomness import derive_seed
@@ -21,9 +24,26 @@ def epoch_order(seed: int, epoch: int, n: int) -> Indices:
     return _keyed_permutation(derive_seed("order", seed, epoch), n)
 
 
-def split_order(seed: int, group: int, n: int) -> Indices:
-    """Returns a permutation of 0 … n-1 for dividing `group` (a class) into sets; unrelated to any epoch's order."""
-    return _keyed_permutation(derive_seed("split", seed, group), n)
+def name_keys(seed: int, names: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """Returns `[N]` uint64, all different, in whose order pictures of these names are dealt out to sets.
+
+    A name's key is its hash under the seed, so it depends neither on the other names nor on their order: a picture that
+    is added moves no other one in the order. Equal hashes (none is to be expected) are set apart by the names.
+
+    Args:
+        names: N different texts.
+
+    Source: XXH3 (Collet), frozen since version 0.8; about 0.3 µs a name.
+    """
+    key = derive_seed("split", seed)
+    hashes = np.fromiter((xxhash.xxh3_64_intdigest(name.encode(), key) for name in names), np.uint64, len(names))
+    order = np.argsort(hashes, kind="stable")
+    ranked = hashes[order]
+    if (ranked[1:] == ranked[:-1]).any():
+        order = np.array(sorted(range(len(names)), key=lambda i: (int(hashes[i]), names[i])), dtype=np.int64)
+    keys = np.empty(len(names), dtype=np.uint64)
+    keys[order] = np.arange(len(names), dtype=np.uint64)
+    return keys
 
 
 def _keyed_permutation(key: int, n: int) -> Indices:

@@ -1,16 +1,44 @@
-"""Dividing a collection into train, val and test: stratified, seeded, the same under every library version."""
+"""Dividing a collection into train, val and test, or into folds: stratified, seeded, groups whole.
+
+The result depends on the names, labels and groups of the pictures and on the seed, and on nothing else: not on the
+order in which a folder is listed, nor on the version of any library.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
+
 import numpy as np
 
-from holdfast.data.order import split_order
-from holdfast.data.sample import Collection, Indices, SetName
+from holdfast.data.order import name_keys
+from holdfast.data.sample import SET_NAMES, Collection, Indices, SetName
+from holdfast.data.stratify import Targets, stratify
 from holdfast.errors import DataError
 
 
+@dataclass(frozen=True)
+class Division:
+    """What a collection is divided into.
+
+    Attributes:
+        sets: set name → indices, ascending; disjoint.
+        folds: `[N]` int64: of each picture of train its fold, counted from 1, and 0 for the others; None without folds.
+        groups: N names, equal ones for pictures that were kept together and "" for one alone; None when unknown.
+    """
+
+    sets: dict[SetName, Indices]
+    folds: Indices | None = None
+    groups: list[str] | None = None
+
+
 def complete_sets(
-    collection: Collection, *, val_fraction: float = 0.15, test_fraction: float = 0.15, seed: int = 0
+    collection: Collection,
+    *,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+    together: Indices | None = None,
 ) -> dict[SetName, Indices]:
     """Returns the sets of `collection`, with those that are missing taken from train.
 
@@ -21,6 +49,7 @@ def complete_sets(
         val_fraction, test_fraction: of each class, in [0, 1); a fraction above 0 takes one picture at least from
             every class that can spare one.
         seed: another seed, another division.
+        together: `[N]`; pictures with equal numbers are put into one set. None when each stands alone.
 
     Raises:
         DataError: fractions that leave nothing to train on.
@@ -32,32 +61,105 @@ def complete_sets(
         )
     sets = dict(collection.sets)
     if not sets:
-        everything = (
-            np.arange(len(collection.pictures), dtype=np.int64) if collection.usable is None else collection.usable
-        )
-        sets = _divide(collection, everything, {"test": test_fraction, "val": val_fraction}, seed)
+        everything = _usable(collection)
+        sets = _hold_out(collection, everything, {"val": val_fraction, "test": test_fraction}, seed, together)
     elif "train" not in sets:
         raise DataError(f"Dividing the data: there is a {', '.join(sets)} set and no train set. Add one to train on.")
     elif "val" not in sets:
-        sets |= _divide(collection, sets["train"], {"val": val_fraction}, seed)
-    return {name: sets[name] for name in ("train", "val", "test") if name in sets and len(sets[name])}
+        sets |= _hold_out(collection, sets["train"], {"val": val_fraction}, seed, together)
+    return {name: sets[name] for name in SET_NAMES if name in sets and len(sets[name])}
 
 
-def _divide(
-    collection: Collection, indices: Indices, fractions: dict[SetName, float], seed: int
+def divide_into_folds(
+    collection: Collection,
+    num_folds: int,
+    *,
+    test_fraction: float = 0.0,
+    seed: int = 0,
+    together: Indices | None = None,
+) -> Division:
+    """Divides the training pictures into folds of equal size, each of which can validate what the others train.
+
+    The set "train" holds the pictures of all folds. A test set is DATA's own, or taken out first.
+
+    Args:
+        num_folds: 2 or more.
+        test_fraction, seed, together: see `complete_sets`.
+
+    Raises:
+        DataError: DATA has a val set of its own, or there are fewer pictures than folds.
+    """
+    if "val" in collection.sets:
+        raise DataError(
+            "Dividing the data into folds: DATA has a val set of its own, which the folds would replace. Divide all "
+            "of it anew with --pool, or leave --folds out."
+        )
+    sets = complete_sets(collection, val_fraction=0.0, test_fraction=test_fraction, seed=seed, together=together)
+    train = sets["train"]
+    if num_folds < 2 or num_folds > len(train):
+        raise DataError(f"Dividing {len(train):,} pictures into {num_folds} folds: expected 2 to {len(train):,} folds.")
+    counts = np.bincount(collection.pictures.labels[train], minlength=len(collection.pictures.classes)).tolist()
+    targets: Targets = [[Fraction(count, num_folds) for count in counts] for _ in range(num_folds)]
+    folds = np.zeros(len(collection.pictures), dtype=np.int64)
+    folds[train] = 1 + _deal(collection, train, targets, seed, together, train_first=False)
+    return Division(sets, folds)
+
+
+def sets_of_fold(division: Division, fold: int) -> dict[SetName, Indices]:
+    """Returns the sets when fold `fold`, counted from 1, validates and the others train.
+
+    Raises:
+        DataError: there is no such fold.
+    """
+    num_folds = 0 if division.folds is None else int(division.folds.max(initial=0))
+    if division.folds is None or not 1 <= fold <= num_folds:
+        there = f"its folds are 1 to {num_folds}" if num_folds else "it is not divided into folds"
+        raise DataError(f"There is no fold {fold}: {there}.")
+    train = division.sets.get("train", np.flatnonzero(division.folds))
+    sets: dict[SetName, Indices] = {
+        "train": train[division.folds[train] != fold],
+        "val": np.flatnonzero(division.folds == fold),
+    }
+    return sets | ({"test": division.sets["test"]} if "test" in division.sets else {})
+
+
+def _usable(collection: Collection) -> Indices:
+    if collection.usable is not None:
+        return collection.usable
+    return np.arange(len(collection.pictures), dtype=np.int64)
+
+
+def _hold_out(
+    collection: Collection, indices: Indices, fractions: dict[SetName, float], seed: int, together: Indices | None
 ) -> dict[SetName, Indices]:
-    taken: dict[SetName, list[Indices]] = {name: [] for name in (*fractions, "train")}
     labels = collection.pictures.labels[indices]
-    for label in np.unique(labels):
-        members = indices[labels == label]
-        members = members[split_order(seed, int(label), len(members))]
-        to_come = sum(fraction > 0 for fraction in fractions.values())
-        for name, fraction in fractions.items():
+    wanted = [(name, fraction) for name, fraction in fractions.items() if fraction > 0]
+    targets: Targets = [[] for _ in range(len(wanted) + 1)]
+    for count in np.bincount(labels, minlength=len(collection.pictures.classes)).tolist():
+        left = count
+        held: list[int] = []
+        for _, fraction in reversed(wanted):  # test, then val
             # One at least, while one at least is left for each set still to come and for train.
-            count = max(round(len(labels[labels == label]) * fraction), 1 if fraction else 0)
-            to_come -= fraction > 0
-            count = min(count, max(len(members) - to_come - 1, 0))
-            taken[name].append(members[:count])
-            members = members[count:]
-        taken["train"].append(members)
-    return {name: np.sort(np.concatenate(parts)) for name, parts in taken.items()}
+            to_come = len(wanted) - len(held)
+            held.append(max(min(max(round(count * fraction), 1), left - to_come), 0))
+            left -= held[-1]
+        for target, num in zip(targets, (left, *reversed(held)), strict=True):
+            target.append(Fraction(num))
+    set_of = _deal(collection, indices, targets, seed, together, train_first=True)
+    return {name: indices[set_of == s] for s, (name, _) in enumerate([("train", 1.0), *wanted])}
+
+
+def _deal(
+    collection: Collection,
+    indices: Indices,
+    targets: Targets,
+    seed: int,
+    together: Indices | None,
+    *,
+    train_first: bool,
+) -> Indices:
+    """Returns the number of the set of each of `indices`."""
+    pictures = collection.pictures
+    keys = name_keys(seed, [pictures.name(i) for i in indices.tolist()])
+    groups = indices if together is None else together[indices]
+    return stratify(pictures.labels[indices], groups, keys, targets, train_first=train_first)

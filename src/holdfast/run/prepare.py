@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import os
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from holdfast.checkpoints.digest import digest_of
 from holdfast.config import Config
-from holdfast.data import complete_sets, open_data
+from holdfast.data import open_data
 from holdfast.data.check import CheckedFile, check_files
 from holdfast.data.files import FilePictures
 from holdfast.data.index import (
@@ -27,6 +28,7 @@ from holdfast.data.sample import Collection, Indices, SetName
 from holdfast.errors import DataError, first_of
 from holdfast.run.console import Console
 from holdfast.run.directory import RunDirectory
+from holdfast.run.division import divide, refuse_another_split
 
 INDEX_FILE = "split.csv"
 
@@ -67,22 +69,22 @@ def prepare_new(config: Config, collection: Collection, directory: RunDirectory,
         with console.progress("checking pictures", len(pictures), unit="picture") as bar:
             checked = check_files(pictures, bar.update)
         collection = _without_bad(collection, checked, config, directory, console)
-    sets = complete_sets(
-        collection, val_fraction=config.val_fraction, test_fraction=config.test_fraction, seed=config.seed
-    )
+    division, notices = divide(config, collection, checked)
+    sets = division.sets
     if "val" not in sets:
         raise DataError(
-            f"{config.data}: there are too few pictures for a validation set. Add pictures, or raise --val-fraction."
+            f"{config.data}: there are too few pictures, or groups of them, for a validation set. Add pictures, or "
+            "raise --val-fraction."
         )
-    directory.write(INDEX_FILE, format_index(make_index(pictures, sets, checked)))
-    return PreparedData(collection, sets)
+    directory.write(INDEX_FILE, format_index(make_index(pictures, sets, checked, division.groups)))
+    return PreparedData(dataclasses.replace(collection, notices=collection.notices + notices), sets)
 
 
 def prepare_again(config: Config, collection: Collection, directory: RunDirectory) -> PreparedData:
     """Takes the sets from the run's `split.csv`, after making sure that the data are what they were.
 
     Raises:
-        DataError: they are not; the message says what changed.
+        DataError: they are not, or `--split` divides them otherwise; the message says what changed.
     """
     path = directory.path / INDEX_FILE
     environment = directory.environment()
@@ -97,7 +99,9 @@ def prepare_again(config: Config, collection: Collection, directory: RunDirector
         refuse_changes(
             config.data, [f"the arrays: {len(rows)} pictures then, {len(pictures)} now, with other contents"]
         )
-    return PreparedData(collection, sets_from_index(rows))
+    sets = sets_from_index(rows)
+    refuse_another_split(config, collection, sets)
+    return PreparedData(collection, sets)
 
 
 def split_digest(directory: RunDirectory) -> str:

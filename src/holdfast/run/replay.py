@@ -23,10 +23,10 @@ from holdfast.checkpoints import CheckpointStore
 from holdfast.checkpoints.digest import digest_of
 from holdfast.checkpoints.named_state import state_of
 from holdfast.checkpoints.tensors import tensor_bytes
-from holdfast.data.split import complete_sets
 from holdfast.errors import HoldfastError, RunError
 from holdfast.run.build import Workbench, build, set_up_torch
 from holdfast.run.directory import RunDirectory
+from holdfast.run.division import divide
 from holdfast.run.fingerprint import fingerprint
 from holdfast.run.first_weights import load_first_weights
 from holdfast.run.hidden_state import hidden_state
@@ -200,11 +200,9 @@ def _build(request: dict[str, Any]) -> tuple[Workbench, Ready]:
     asked = {name: request[name] for name in ("device", "workers") if request[name] is not None}
     config = directory.config().replace(**asked)
     collection = open_collection(config)
-    sets = complete_sets(
-        collection, val_fraction=config.val_fraction, test_fraction=config.test_fraction, seed=config.seed
-    )
-    summary = summarize(collection.pictures, sets)
     data = prepare_again(config, collection, directory)
+    gone = config.split is not None and not Path(config.split).exists()
+    summary = summarize(collection.pictures, data.sets if gone else divide(config, collection)[0].sets)
     device = set_up_torch(config)
     bench = build(config, data, summary, device)
     if request["restore"] is None:

@@ -11,7 +11,6 @@ from holdfast.checkpoints.remote import is_url
 from holdfast.config import Config, parse_duration, parse_save_every
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Collection
-from holdfast.data.split import complete_sets
 from holdfast.errors import ConfigError, RunError
 from holdfast.models.registry import resolve_name
 from holdfast.run import resume
@@ -20,6 +19,7 @@ from holdfast.run.build import Workbench, build, set_up_torch
 from holdfast.run.console import Console
 from holdfast.run.curves import Curves
 from holdfast.run.directory import RunDirectory, now
+from holdfast.run.division import divide
 from holdfast.run.fingerprint import fingerprint
 from holdfast.run.finish import SUMMARY_FILE, finish, is_finished
 from holdfast.run.first_weights import INIT_FILE, check_first_weights, load_first_weights
@@ -190,10 +190,8 @@ def _work(
 
 
 def _resolve(config: Config, collection: Collection) -> tuple[Config, list[Choice], DataSummary]:
-    sets = complete_sets(
-        collection, val_fraction=config.val_fraction, test_fraction=config.test_fraction, seed=config.seed
-    )
-    summary = summarize(collection.pictures, sets)
+    division, _ = divide(config, collection)
+    summary = summarize(collection.pictures, division.sets)
     return *resolve(config, summary), summary
 
 

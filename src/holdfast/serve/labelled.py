@@ -11,6 +11,7 @@ from holdfast.data import open_data
 from holdfast.data.files import FilePictures
 from holdfast.data.index import read_index, sets_from_index
 from holdfast.data.sample import Indices, Pictures
+from holdfast.data.split_file import with_split
 from holdfast.errors import ConfigError, DataError
 from holdfast.serve.predictor import Predictor
 
@@ -24,20 +25,30 @@ class Labelled:
     description: str
 
 
-def open_labelled(predictor: Predictor, data: str | None, set_name: str | None) -> Labelled:
+def open_labelled(
+    predictor: Predictor,
+    data: str | None,
+    set_name: str | None,
+    *,
+    image_dir: str | None = None,
+    split: str | None = None,
+    fold: int | None = None,
+) -> Labelled:
     """Opens the pictures.
 
     Args:
         data: None for the data of the run that the model belongs to, divided as it divided them.
         set_name: "train", "val", "test" or "all"; None for val of the run's data, and for all of other data (or its
             val or test set where it is divided).
+        image_dir: what file names in a CSV are relative to.
+        split, fold: divide the data so, see `with_split`; by default as the run or DATA does.
 
     Raises:
         ConfigError: no run is known and no data given, or there is no such set.
         DataError: the data cannot be opened, or are not the run's any more.
     """
     if data is not None:
-        collection = open_data(data)
+        collection = with_split(open_data(data, image_dir=image_dir), split, fold)
         sets, asked = dict(collection.sets), set_name
         if asked is None:
             asked = next((name for name in ("val", "test") if name in sets), "all")
@@ -50,7 +61,7 @@ def open_labelled(predictor: Predictor, data: str | None, set_name: str | None) 
         collection = open_data(
             data,
             classes=config.classes,
-            image_dir=config.image_dir,
+            image_dir=image_dir or config.image_dir,
             file_column=config.file_column,
             label_column=config.label_column,
         )
@@ -60,7 +71,8 @@ def open_labelled(predictor: Predictor, data: str | None, set_name: str | None) 
             raise DataError(
                 f"The data at {data} are not those of the run in {run} any more. Give labelled pictures as DATA."
             )
-        sets = sets_from_index(rows)
+        collection.sets = sets_from_index(rows)
+        sets = with_split(collection, split, fold).sets
     pictures = collection.pictures
     if isinstance(pictures, FilePictures):
         pictures.channels = predictor.preprocessing.channels

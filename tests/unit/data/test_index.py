@@ -30,6 +30,8 @@ rows_of_any_kind = st.lists(
         st.sampled_from(["train", "val", "test", ""]),
         st.integers(-1, 2**40),
         st.text("0123456789abcdef", max_size=8),
+        text,
+        st.integers(0, 12),
     ),
     max_size=6,
 )
@@ -66,7 +68,19 @@ def test_unchecked_pictures_have_no_size_or_digest(pictures: FilePictures) -> No
 def test_a_table_is_plain_csv() -> None:
     """A header, a row a picture, commas, and quotes only where a name needs them."""
     table = format_index([IndexRow("a/1.png", "a", "train", 12, "ff"), IndexRow('b/"x", y.png', "b", "val", -1, "")])
-    assert table == 'path,label,set,bytes,digest\na/1.png,a,train,12,ff\n"b/""x"", y.png",b,val,-1,\n'
+    assert table == 'path,label,set,group,bytes,digest\na/1.png,a,train,,12,ff\n"b/""x"", y.png",b,val,,-1,\n'
+
+
+def test_a_table_has_folds_where_there_are_folds() -> None:
+    """The column is there when one picture has a fold, and empty for a picture in none."""
+    table = format_index([IndexRow("a", "x", "train", 1, "ff", "p1", 2), IndexRow("b", "y", "test", 1, "fe")])
+    assert table == "path,label,set,fold,group,bytes,digest\na,x,train,2,p1,1,ff\nb,y,test,,,1,fe\n"
+
+
+def test_a_table_of_before_there_were_groups_is_read(tmp_path: Path) -> None:
+    """Runs that were begun then go on."""
+    (tmp_path / "split.csv").write_text("path,label,set,bytes,digest\na/1.png,a,train,12,ff\n")
+    assert read_index(tmp_path / "split.csv") == [IndexRow("a/1.png", "a", "train", 12, "ff", "", 0)]
 
 
 @given(rows=rows_of_any_kind)
@@ -88,8 +102,8 @@ def test_the_sets_are_read_back(rows: list[IndexRow]) -> None:
     [
         ("", "its header is not ours"),
         ("path,label\na,b\n", "its header is not ours"),
-        ("path,label,set,bytes,digest\na,b,train\n", "list index out of range"),
-        ("path,label,set,bytes,digest\na,b,train,many,ff\n", "invalid literal for int"),
+        ("path,label,set,bytes,digest\na,b,train\n", "shorter than argument"),
+        ("path,label,set,group,bytes,digest\na,b,train,,many,ff\n", "invalid literal for int"),
         ("path,label,set,bytes,digest\na,\xff,train,1,ff\n", "codec can't decode"),
     ],
 )

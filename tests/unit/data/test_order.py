@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from holdfast.data.order import epoch_order, split_order
+from holdfast.data.order import epoch_order, name_keys
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,17 @@ def test_a_long_order_is_frozen() -> None:
     assert xxhash.xxh3_64_hexdigest(order.astype("<i8").tobytes()) == "63a88eec197d0be3"
 
 
-def test_the_division_into_sets_is_frozen() -> None:
-    """The order that divides a class into sets is the one it always was."""
-    assert split_order(0, 1, 10).tolist() == [4, 5, 1, 6, 8, 3, 0, 7, 9, 2]
+def test_the_order_of_a_division_is_frozen() -> None:
+    """The order in which names are dealt out to sets is the one it always was."""
+    names = [f"cat/{k}.jpg" for k in range(8)]
+    assert name_keys(0, names).tolist() == [6, 3, 1, 5, 7, 4, 0, 2]
+    assert name_keys(1, names).tolist() != [6, 3, 1, 5, 7, 4, 0, 2]
+
+
+def test_equal_hashes_are_set_apart_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were two names to collide, their order would still depend on nothing but them."""
+    monkeypatch.setattr(xxhash, "xxh3_64_intdigest", lambda name, _: len(name))
+    assert name_keys(0, ["bb", "a", "aa", "b"]).tolist() == [3, 0, 2, 1]
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -45,7 +53,12 @@ def test_every_place_is_equally_likely() -> None:
 
 def test_orders_of_epochs_and_of_the_division_are_unrelated() -> None:
     """Two epochs, two seeds, and the division of a class agree in about one place, as random orders do."""
-    orders = [epoch_order(0, 0, 1000), epoch_order(0, 1, 1000), epoch_order(1, 0, 1000), split_order(0, 0, 1000)]
+    orders = [
+        epoch_order(0, 0, 1000),
+        epoch_order(0, 1, 1000),
+        epoch_order(1, 0, 1000),
+        np.argsort(name_keys(0, [str(k) for k in range(1000)])),
+    ]
     for first in range(4):
         for second in range(first):
             assert (orders[first] == orders[second]).sum() < 10
