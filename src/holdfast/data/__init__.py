@@ -8,6 +8,7 @@ from holdfast.data.idx import read_idx_folder
 from holdfast.data.loader import Loader
 from holdfast.data.order import epoch_order
 from holdfast.data.sample import Batch, Collection, Pictures
+from holdfast.data.sampling import Weighted
 from holdfast.data.sources import open_data
 from holdfast.data.split import complete_sets
 
@@ -18,6 +19,7 @@ __all__ = [
     "ImageFolder",
     "Loader",
     "Pictures",
+    "Weighted",
     "complete_sets",
     "decode_image",
     "epoch_order",

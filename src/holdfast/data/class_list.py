@@ -75,7 +75,7 @@ def agree_on_classes(
 
 
 def alike(name: str) -> str:
-    """Returns what names that a person would take for one have in common: no case, no outer spaces, one Unicode form."""
+    """Returns what is the same in names that a person would take for one: no case, single spaces, one Unicode form."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 

@@ -153,9 +153,7 @@ _buffers = threading.local()
 def _read_blocks(descriptor: int) -> tuple[Bytes, int]:
     """Returns this thread's buffer with all records of the folder, and how many bytes they take."""
     assert _getdents64 is not None
-    buffer: Bytes = (
-        getattr(_buffers, "buffer", None) if hasattr(_buffers, "buffer") else np.zeros(_FIRST_BLOCK, np.uint8)
-    )
+    buffer: Bytes = getattr(_buffers, "buffer", _NOTHING)
     size = 0
     while True:
         if len(buffer) - size < _FIRST_BLOCK // 2:

@@ -26,9 +26,13 @@ def split_order(seed: int, group: int, n: int) -> Indices:
     return _keyed_permutation(derive_seed("split", seed, group), n)
 
 
+def hashed_positions(key: int, n: int) -> npt.NDArray[np.uint64]:
+    """Returns a 64-bit hash of (key, position) for positions 0 … n-1, `[n]`; under one key no two are equal."""
+    return _mix(np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN + np.uint64(key))
+
+
 def _keyed_permutation(key: int, n: int) -> Indices:
-    keys = _mix(np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN + np.uint64(key))
-    return np.argsort(keys, kind="stable").astype(np.int64)
+    return np.argsort(hashed_positions(key, n), kind="stable").astype(np.int64, copy=False)
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
