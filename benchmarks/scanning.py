@@ -1,9 +1,9 @@
 """A folder of many files: how fast it is scanned, what a sample costs in memory, and what workers add over an epoch.
 
 A folder of class folders on a memory disk, made of hard links to one tiny picture, against torchvision's `ImageFolder`
-and torch's `DataLoader`. Scans take turns in one process. Memory is that of processes of their own: what a collection and
-its loader add to a process that has imported the same, and the unshared memory (USS, and PSS, which shares it out) that
-the workers together gain between the first batches of an epoch and its last. Nothing is decoded in them: reading is
+and torch's `DataLoader`. Scans take turns in one process. Memory is that of processes of their own: what a collection
+and its loader add to a process that has imported the same, and the unshared memory (USS; PSS shares it out) that the
+workers together gain between the first batches of an epoch and its last. Nothing is decoded in them: reading is
 replaced by looking up the path, as only then is an epoch of a million samples about memory.
 """
 
