@@ -29,6 +29,7 @@ ALL = {
     "opening": "opening",
     "inspecting": "inspecting",
     "loading": "loading",
+    "scan": "scanning",
 }
 
 

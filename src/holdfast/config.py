@@ -126,6 +126,12 @@ class Config:
     min_lr: float = _setting(0.0, "where the cosine ends", "--min-lr")
     loss: str = _setting("cross-entropy", "cross-entropy, nll, mse, or your own as package.module:name", "--loss")
     label_smoothing: float = _setting(0.0, "of cross-entropy, in [0, 1)", "--label-smoothing", "--smoothing")
+    sampling: str = _setting(
+        "natural",
+        "what an epoch visits: every picture once, every class equally often, or half-way between",
+        "--sampling",
+        choices=("natural", "balanced", "sqrt"),
+    )
     seed: int = _setting(0, "decides the split, the first weights, the order and every random number", "--seed")
     precision: str = _setting("fp32", "fp32, or bf16 for autocast", "--precision", choices=("fp32", "bf16"))
     deterministic: bool = _setting(

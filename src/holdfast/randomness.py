@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-Domain = Literal["init", "sample", "step", "order", "sampler", "evaluate", "split", "show"]
+Domain = Literal["init", "sample", "step", "order", "sampler", "sampling", "evaluate", "split", "show"]
 
 
 def derive_seed(domain: Domain, *position: int) -> int:

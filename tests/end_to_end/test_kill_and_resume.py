@@ -53,3 +53,11 @@ def test_killed_runs_of_the_dynamic_net_end_on_the_same_bytes(tmp_path: Path, lo
     kills, most_steps = (25, 8) if long_form else (3, 50)
     flags: list[str | Path] = ["--model", "dynamic", "--epochs", "4", "--save-every", "10", "--log-every", "1"]
     _survives("digits", flags, tmp_path, kills, most_steps=most_steps)
+
+
+@pytest.mark.row("D6", "S10")
+def test_killed_runs_with_balanced_classes_end_on_the_same_bytes(tmp_path: Path, long_form: bool) -> None:
+    """What an epoch draws is a function of its number: a run killed within one draws the rest of it."""
+    kills, most_steps = (25, 8) if long_form else (2, 50)
+    flags: list[str | Path] = ["--sampling", "balanced", "--epochs", "3", "--save-every", "7", "--log-every", "1"]
+    _survives("digits", flags, tmp_path, kills, most_steps=most_steps)

@@ -29,7 +29,7 @@ from holdfast.errors import ConfigError
     default=224,
     show_default=True,
     type=click.IntRange(8, 1024),
-    help="size for --augment, pixels",
+    help="side of the network's input, pixels",
 )
 @click.option("--seed", default=0, show_default=True, help="which pictures")
 @click.option("--open", "open_it", is_flag=True, help="open it in a window")
@@ -69,6 +69,7 @@ def command(
                 "file": str(out),
                 "pictures": look.num_pictures,
                 "classes": collection.pictures.classes,
+                "first_shape": look.first_shape,
                 "batch_shape": look.batch_shape,
             }
         )
@@ -79,11 +80,7 @@ def command(
         )
         for notice in collection.notices:
             click.echo(f"note: {notice}")
-        click.echo(
-            f"first batch: inputs {look.batch_shape}, targets [{look.batch_shape[0]}]"
-            if look.batch_shape
-            else f"first picture: {look.first_shape}"
-        )
+        click.echo(str(look))
         click.echo(f"wrote {out}")
     if open_it:
         click.launch(str(out))

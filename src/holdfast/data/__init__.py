@@ -6,8 +6,10 @@ from holdfast.data.decode import decode_image
 from holdfast.data.folder import ImageFolder, read_folder
 from holdfast.data.idx import read_idx_folder
 from holdfast.data.loader import Loader
+from holdfast.data.look import look_at
 from holdfast.data.order import epoch_order
 from holdfast.data.sample import Batch, Collection, Pictures
+from holdfast.data.sampling import Weighted
 from holdfast.data.sources import open_data
 from holdfast.data.split import complete_sets
 
@@ -18,9 +20,11 @@ __all__ = [
     "ImageFolder",
     "Loader",
     "Pictures",
+    "Weighted",
     "complete_sets",
     "decode_image",
     "epoch_order",
+    "look_at",
     "open_data",
     "read_csv",
     "read_folder",

@@ -23,7 +23,9 @@ class ArrayPictures:
         labels: `[N]` integers in [0, K).
         classes: K names; by default "0", "1", ….
         copy: by default the memory is **shared** with `images` when its layout allows (a later change to the array
-            is seen by the next epoch); True copies it once, now.
+            is seen by the next epoch); True copies it once, now. Forked workers share it as well. Where they are not
+            forked, the pixels are moved into memory that all processes share, once, when workers start: none has a
+            copy of its own, and from then on a NumPy array that was given is no longer looked at (a tensor is).
 
     Raises:
         DataError: shapes or labels do not fit together.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from torch import Tensor
 
 from holdfast.data.decode import Decoder
 from holdfast.data.encoded import Encoded
+from holdfast.data.natural import natural_key as natural_key  # part of this module, for its users
+from holdfast.data.paths import PathTable
 from holdfast.data.picture_file import open_image
 from holdfast.data.sample import Indices
 
@@ -39,16 +40,12 @@ IMAGE_SUFFIXES = frozenset(
     ]
 )
 
+_MANY = 4096  # paths that are looked at together
+
 
 def is_image_name(name: str) -> bool:
     """Returns whether a file of this name is meant to be a picture; hidden files are not."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  # 1M files
-
-
-def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sorts "2" before "10", "img9" before "img10" and "img" before both; ties keep plain text order."""
-    parts = re.split(r"(\d+)", text)
-    return (*((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p), (-1, 0, text))
 
 
 class FilePictures:
@@ -56,7 +53,7 @@ class FilePictures:
 
     Args:
         root: the folder that `paths` are relative to.
-        paths: N paths with `/`, below `root`.
+        paths: N paths with `/`, below `root`; they are kept as a `PathTable`.
         labels: `[N]` class indices.
         classes: class names.
         channels: 3 to decode to RGB, 1 to grey.
@@ -74,7 +71,7 @@ class FilePictures:
         decoder: Decoder = "auto",
     ) -> None:
         self.root = root
-        self.paths = list(paths)
+        self.paths: Sequence[str] = PathTable.of(paths)
         self.channels = channels
         self.decoder: Decoder = decoder
         self._labels = labels
@@ -112,15 +109,18 @@ class FilePictures:
     def num_bytes(self, index: int) -> int:
         """Returns the file's size, -1 when it is gone."""
         try:
-            return self.path(index).stat().st_size
+            return os.stat(f"{self.root}/{self.paths[index]}").st_size  # noqa: PTH116  # 1M files
         except OSError:
             return -1
 
     def fingerprint(self) -> str:
         """Returns a digest of every path, size and label and of the class list; contents are compared elsewhere."""
-        digest = xxhash.xxh3_128(repr(self._classes).encode())
-        for index, path in enumerate(self.paths):
-            digest.update(f"{path}\0{self._labels[index]}\0{self.num_bytes(index)}\n".encode())
+        sizes = np.fromiter(map(self.num_bytes, range(len(self))), np.int64, len(self))
+        digest = xxhash.xxh3_128(repr((len(self), self._classes)).encode())
+        for start in range(0, len(self), _MANY):
+            digest.update("\0".join([*self.paths[start : start + _MANY], ""]).encode())  # no name holds a zero
+        digest.update(self._labels.tobytes())
+        digest.update(sizes.tobytes())
         return digest.hexdigest()
 
 

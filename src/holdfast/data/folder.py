@@ -6,22 +6,29 @@ class that one set lacks never shifts another's index.
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from holdfast.data.files import FilePictures, is_image_name, labels_array, natural_key
+from holdfast.data.class_list import Members, agree_on_classes
+from holdfast.data.files import FilePictures, is_image_name
+from holdfast.data.natural import natural_key
+from holdfast.data.paths import PathTable
 from holdfast.data.sample import SET_NAMES, Collection, Indices, SetName
+from holdfast.data.scan import ClassFolder, is_clutter_folder, is_text, scan_class, shown
 from holdfast.errors import DataError, first_of
 
 _SET_FOLDERS: dict[str, SetName] = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-_CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
+    **dict.fromkeys(("train", "training", "trainset", "trainingset", "traindata", "trainingdata"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "valset", "validset", "validationset", "valdata", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "testset", "testingset", "testdata"), "test"),
+}  # in any case, and with spaces, dashes and underscores anywhere
+_THREADS = 8  # the kernel's work is done side by side; a network's delays too
 
 
 def read_folder(root: Path, classes: Sequence[str] | None = None) -> Collection:
@@ -32,34 +39,26 @@ def read_folder(root: Path, classes: Sequence[str] | None = None) -> Collection:
         classes: the class names in the order wanted; by default the names found, in natural order.
 
     Raises:
-        DataError: there are no pictures; a class is listed but absent, present but not listed, empty, or known only
-            to val or test. All problems at once.
+        DataError: there are no pictures; a folder cannot be read; a name is not UTF-8; a class is listed but absent,
+            present but not listed, empty, or known only to val or test. All problems at once.
     """
-    found = _find_sets(root)
+    top = _look_into(root)
+    found = _find_sets(root, top)
     notices: list[str] = []
-    files: dict[str, dict[str, list[str]]] = {}
+    class_folders: dict[str, list[str]] = {}
     for set_folder in found:
-        files[set_folder] = {c: [] for c in _class_folders(root / set_folder)}
-        if loose := _loose_pictures(root / set_folder):
-            notices.append(f"pictures in no class folder of {root / set_folder}, left out: {_listed(loose)}")
-        for class_name, paths in files[set_folder].items():
-            paths.extend(_scan(root / set_folder / class_name, root, notices))
-    names = _agree_on_classes(root, found, files, classes, notices)
-    paths, labels, sets = [], [], {}
-    for set_folder, set_name in found.items():
-        start = len(paths)
-        for label, class_name in enumerate(names):
-            members = files[set_folder].get(class_name, [])
-            paths.extend(members)
-            labels.extend([label] * len(members))
-        if set_name is not None:
-            sets[set_name] = np.arange(start, len(paths))
-    if all(name.isdecimal() for name in names):
-        shown = ", ".join(f"{name}→{index}" for index, name in enumerate(names[:12])) + (
-            ", …" if len(names) > 12 else ""
-        )
-        notices.append(f"class folders are numbers; folder → index in natural order: {shown}")
-    return Collection(FilePictures(root, paths, labels_array(labels), names), sets, notices)
+        inside = _look_into(root / set_folder) if set_folder else top
+        class_folders[set_folder] = _class_names(root / set_folder, inside)
+        if inside.num_loose:
+            loose = _listed(inside.loose, inside.num_loose)
+            notices.append(f"pictures in no class folder of {root / set_folder}, left out: {loose}")
+    if "" not in found and (beside := [name for name in top.folders if name not in found]):
+        notices.append(f"folders beside those of the sets, left out: {_listed(beside, len(beside))}")
+    files = _scan_all(root, class_folders)
+    _tell_what_else(root, files, notices)
+    members: Members = {s: {c: len(f) for c, f in scanned.items()} for s, scanned in files.items()}
+    names = agree_on_classes(root, found, members, classes, notices)
+    return _collect(root, found, files, names, notices)
 
 
 class ImageFolder(FilePictures):
@@ -86,133 +85,138 @@ class ImageFolder(FilePictures):
         self.sets = collection.sets
 
 
-def _find_sets(root: Path) -> dict[str, SetName | None]:
-    """Returns set folder → set name; `{"": None}` when the class folders lie directly in `root`."""
-    if not root.is_dir():
+@dataclass(frozen=True)
+class _Inside:
+    """What lies directly in the root or a set's folder: folders by name, and pictures, of which the first are named."""
+
+    folders: list[str]
+    loose: list[str]
+    num_loose: int
+
+
+def _look_into(folder: Path) -> _Inside:
+    if not folder.is_dir():
         raise DataError(
-            f"{root} is not a folder. Expected a folder of class folders, such as {root}/cats and {root}/dogs."
+            f"{folder} is not a folder. Expected a folder of class folders, such as {folder}/cats and {folder}/dogs."
         )
+    folders, loose = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if not is_clutter_folder(entry.name):
+                        folders.append(entry.name)
+                elif is_image_name(entry.name):
+                    loose.append(entry.name)
+    except OSError as error:
+        raise DataError(f"Reading {folder}: {error.strerror}. Make it readable.") from error
+    if bad := sorted(name for name in folders if not is_text(name)):
+        problems = [f"{shown(str(folder))}: the folder name {name!r} is not UTF-8" for name in bad]
+        raise DataError(f"These folders cannot be named in a table:\n{first_of(problems)}\nRename them.")
+    return _Inside(sorted(folders), heapq.nsmallest(_FIRST, loose, key=natural_key), len(loose))
+
+
+def _find_sets(root: Path, top: _Inside) -> dict[str, SetName | None]:
+    """Returns set folder → set name; `{"": None}` when the class folders lie directly in `root`."""
     found: dict[str, SetName | None] = {}
-    for name in _subfolders(root):
-        set_name = _SET_FOLDERS.get(name.lower())
+    for name in top.folders:
+        set_name = _SET_FOLDERS.get("".join(c for c in name.lower() if c not in " -_"))
         # A class may be called "train" too: it is a set only when class folders lie below it.
-        if set_name and _subfolders(root / name):
+        if set_name and _look_into(root / name).folders:
             if set_name in found.values():
-                raise DataError(f"{root} has two folders for the {set_name} set. Keep one of them.")
+                other = next(folder for folder, known in found.items() if known == set_name)
+                raise DataError(f"{root} has two folders for the {set_name} set: {other} and {name}. Keep one of them.")
             found[name] = set_name
     if "train" not in found.values():
         if found:
-            raise DataError(f"{root} has {_listed(list(found))} but no train folder. Add {root}/train/<class>/….")
+            there = _listed(list(found), len(found))
+            raise DataError(f"{root} has {there} but no train folder. Add {root}/train/<class>/….")
         return {"": None}
     return dict(sorted(found.items(), key=lambda item: SET_NAMES.index(item[1] or "train")))
 
 
-def _class_folders(folder: Path) -> list[str]:
-    names = sorted(_subfolders(folder), key=natural_key)
-    if not names:
-        loose = len(_loose_pictures(folder))
+def _class_names(folder: Path, inside: _Inside) -> list[str]:
+    """Returns the class folders in natural order. Raises DataError when there are none."""
+    if not inside.folders:
+        loose = inside.num_loose
         found = f"{loose} pictures directly in it and no class folders" if loose else "no class folders in it"
         raise DataError(f"Reading {folder}: {found}. Expected one folder a class, such as {folder}/cats/1.jpg.")
-    return names
+    return sorted(inside.folders, key=natural_key)
 
 
-def _loose_pictures(folder: Path) -> list[str]:
-    return sorted((e.name for e in os.scandir(folder) if is_image_name(e.name) and not e.is_dir()), key=natural_key)
+def _scan_all(root: Path, class_folders: dict[str, list[str]]) -> dict[str, dict[str, ClassFolder]]:
+    """Scans all class folders of all sets side by side; the result does not depend on which is done first."""
+    jobs: list[tuple[str, str]] = [(s, c) for s, names in class_folders.items() for c in names]
+    above = {
+        s: {(i.st_dev, i.st_ino) for i in map(os.stat, (root / s / "x").absolute().parents)} for s in class_folders
+    }
+
+    def scan(chunk: list[tuple[str, str]]) -> list[ClassFolder]:
+        return [scan_class(str(root), f"{s}/{c}" if s else c, above[s]) for s, c in chunk]
+
+    threads = min(_THREADS, os.cpu_count() or 1)
+    size = max(1, len(jobs) // (threads * 16))  # a job of its own for each of 10,000 classes would cost more than it
+    with ThreadPoolExecutor(threads) as pool:
+        chunks = pool.map(scan, (jobs[start : start + size] for start in range(0, len(jobs), size)))
+        scanned = [found for chunk in chunks for found in chunk]
+    files: dict[str, dict[str, ClassFolder]] = {s: {} for s in class_folders}
+    for (set_folder, class_name), found in zip(jobs, scanned, strict=True):
+        files[set_folder][class_name] = found
+    return files
 
 
-def _scan(folder: Path, root: Path, notices: list[str]) -> Iterator[str]:
-    """Yields the pictures at any depth below a class folder, as paths below `root`, in natural order."""
-    # A link to a folder above this one would bring in the other classes' pictures under this class's name.
-    seen = {(s.st_dev, s.st_ino) for s in map(os.stat, folder.absolute().parents)}
-    others: list[str] = []
-    paths: list[str] = []
-
-    def fail(error: OSError) -> None:
-        raise DataError(f"Reading {error.filename}: {error.strerror}. Make it readable or move it out of DATA.")
-
-    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=fail):
-        status = os.stat(directory)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        prefix = os.path.relpath(directory, root).replace(os.sep, "/")
-        for name in names:
-            if not _is_text(name):
-                raise DataError(f"Reading {directory}: the file name {name!r} is not UTF-8. Rename the file.")
-            if is_image_name(name):
-                paths.append(f"{prefix}/{name}")
-            elif not name.startswith(".") and name.lower() not in _CLUTTER:
-                others.append(f"{prefix}/{name}")
-    if others:
-        notices.append(f"not pictures by their names, left out: {_listed(sorted(others, key=natural_key))}")
-    yield from sorted(paths, key=natural_key)
+def _tell_what_else(root: Path, files: dict[str, dict[str, ClassFolder]], notices: list[str]) -> None:
+    """Notes what was left out. Raises DataError when something there cannot be read or named."""
+    scanned = [found for classes in files.values() for found in classes.values()]
+    if problems := [problem for found in scanned for problem in found.problems]:
+        raise DataError(
+            f"Reading {root}: {len(problems)} {'things' if len(problems) > 1 else 'thing'} in it cannot be used:\n"
+            f"{first_of(problems)}\nMake what is unreadable readable, rename what is not UTF-8, or move it out of DATA."
+        )
+    for text, lists in (
+        ("not pictures by their names, left out", [found.others for found in scanned]),
+        ("neither files nor folders, left out unopened", [found.odd for found in scanned]),
+    ):
+        if left_out := [name for names in lists for name in names]:
+            notices.append(f"{text}: {_listed(heapq.nsmallest(_FIRST, left_out, key=natural_key), len(left_out))}")
 
 
-def _agree_on_classes(
+def _collect(
     root: Path,
     found: dict[str, SetName | None],
-    files: dict[str, dict[str, list[str]]],
-    asked: Sequence[str] | None,
+    files: dict[str, dict[str, ClassFolder]],
+    names: list[str],
     notices: list[str],
-) -> list[str]:
-    """Returns the one class list of all sets, or raises with everything that is wrong with it."""
-    train = next(iter(found))
-    problems: list[str] = []
-    for set_folder, classes in files.items():
-        problems.extend(
-            f"{root / set_folder / name}: no pictures in this class" for name, paths in classes.items() if not paths
-        )
-    names = list(asked) if asked is not None else list(files[train])
-    if asked is not None:
-        problems.extend(
-            f"class {name!r} is listed but {root / train / name} is not there"
-            for name in names
-            if name not in files[train]
-        )
-        problems.extend(f"class {name!r} is listed twice" for name in dict.fromkeys(names) if names.count(name) > 1)
-        problems.extend(
-            f"class {name!r} is in {root / train} but not in the list of classes"
-            for name in files[train]
-            if name not in names
-        )
+) -> Collection:
+    parts: list[ClassFolder] = []
+    labels: list[int] = []
+    sets: dict[SetName, Indices] = {}
+    place = 0
     for set_folder, set_name in found.items():
-        if set_folder == train:
-            continue
-        for name in files[set_folder]:
-            if name not in files[train]:
-                problems.append(f"class {name!r} is in {set_name} but not in train ({root / set_folder / name})")
-        for name in files[train]:
-            if name not in files[set_folder]:
-                notices.append(f"class {name!r} has no pictures in {set_name}; indices stay as they are in train")
-    if problems:
-        raise DataError(
-            f"The class folders of {root} do not agree ({len(problems)} problem{'s' if len(problems) > 1 else ''}):\n"
-            f"{first_of(problems)}\nMake every set's class folders the same, or give the list with --classes."
-        )
-    if len(names) < 2:
-        raise DataError(
-            f"{root / train} has one class only ({names[0]!r}). A classifier needs two; add a second class folder."
-        )
-    return names
+        start = place
+        for label, class_name in enumerate(names):
+            part = files[set_folder].get(class_name)
+            if part is not None:
+                parts.append(part)
+                labels.append(label)
+                place += len(part)
+        if set_name is not None:
+            sets[set_name] = np.arange(start, place)
+    counts = [len(part) for part in parts]
+    firsts = np.cumsum([0, *(len(part.folders) for part in parts)])
+    table = PathTable(
+        np.concatenate([part.names for part in parts]),
+        np.cumsum(np.concatenate([part.lengths for part in parts])),
+        np.concatenate([part.folder_of + first for part, first in zip(parts, firsts[:-1], strict=True)]),
+        [folder for part in parts for folder in part.folders],
+    )
+    return Collection(FilePictures(root, table, np.repeat(np.array(labels, np.int64), counts), names), sets, notices)
 
 
-def _subfolders(folder: Path) -> list[str]:
-    try:
-        return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith((".", "__")))
-    except OSError as error:
-        raise DataError(f"Reading {folder}: {error.strerror}. Make it readable.") from error
+_FIRST = 5  # names shown of many
 
 
-def _listed(names: list[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
-
-
-def _is_text(name: str) -> bool:
-    """Whether a file name is UTF-8; Python reads other bytes as lone surrogates, which no table can hold."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _listed(names: Iterable[str], num: int) -> str:
+    """Lists the first of `num` names, in one line, and says how many more there are."""
+    first = list(names)[:_FIRST]
+    return ", ".join(map(shown, first)) + (f" and {num - len(first)} more" if num > len(first) else "")

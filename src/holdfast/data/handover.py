@@ -1,4 +1,4 @@
-"""From a worker to the main process: batches of bytes are left in memory that both see, the same memory again and again.
+"""From worker to main process: batches of bytes are left in memory that both see, the same memory again and again.
 
 torch's DataLoader makes new shared memory for every batch, which the system zeroes, and sends its descriptor through a
 socket. For 64 pictures of 224 pixels that costs as much as a tenth of decoding them.
@@ -20,12 +20,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from holdfast.data.sample import Batch
+
 
 class Left(NamedTuple):
-    """What a worker says of a batch that it left: in which place, and the rest of it as `[B]` int64."""
+    """What a worker says of a batch that it left: in which place, its targets `[B, ...]` and its indices `[B]`."""
 
     place: int
-    targets: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.generic]
     indices: npt.NDArray[np.int64]
 
 
@@ -58,6 +60,7 @@ class Handover:
         torch.stack(list(pictures), out=self._places[place, : len(pictures)])
         return place
 
-    def take(self, place: int, num_pictures: int) -> Tensor:
-        """Returns the pictures `[B, C, H, W]` uint8 in a place. Copy them before asking for the next batch."""
-        return self._places[place, :num_pictures]
+    def take(self, left: Left) -> Batch:
+        """Returns a batch whose inputs, `[B, C, H, W]` uint8, lie in their place: copy them before the next one."""
+        inputs = self._places[left.place, : len(left.indices)]
+        return Batch(inputs, torch.from_numpy(left.targets), torch.from_numpy(left.indices))

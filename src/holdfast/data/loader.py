@@ -9,30 +9,32 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.multiprocessing import get_start_method
 from torch.utils.data import DataLoader, Sampler
 
-from holdfast.data.buffers import Buffers
-from holdfast.data.encoded import open_picture
-from holdfast.data.handover import Handover, Left
+from holdfast.data.delivery import Delivery
+from holdfast.data.handover import Handover
 from holdfast.data.order import epoch_order
-from holdfast.data.sample import Batch, Indices, Pictures
+from holdfast.data.reading import Collate, CollateFunction, Failure, ReadSample, collate
+from holdfast.data.sample import Indices, Pictures
+from holdfast.data.samplers import positions_of, refuse_sampler
+from holdfast.data.sampling import Draw, Sampling, Weighted
 from holdfast.data.transforms import StagedTransform, Transform
-from holdfast.data.workers import close_at_exit, ignore_signals, refuse_long_temporary_folder, signals_held
+from holdfast.data.workers import (
+    close_at_exit,
+    ignore_signals,
+    one_thread,
+    picklable_or_refused,
+    refuse_long_temporary_folder,
+    signals_held,
+)
 from holdfast.distributed import World
 from holdfast.errors import CheckpointMismatch, ConfigError, DataError
 from holdfast.randomness import derive_seed, seed_generators
-
-_UNDER_WAY = 2  # batches that each worker prepares ahead
-
-Item = tuple[Tensor, int, int]
-Collate = Callable[[list[Item]], Any]
 
 
 class Loader:
@@ -43,21 +45,31 @@ class Loader:
         indices: the members of the set, `[n]` int64; by default all pictures.
         batch_size: samples in a *global* batch; each of `world`'s processes gets its share.
         transform: maps `[C, H, W]` to the network's input. Before each call Python's, NumPy's and torch's generators
-            are seeded from (seed, epoch, index). Transforms run on one torch thread, in workers and without. Of a
-            `StagedTransform` the last stage is done here, for a whole batch.
+            are seeded from (seed, epoch, index). Transforms run on one torch thread,
+            in workers and without.
         seed: decides order and augmentation.
         shuffle: a new order every epoch; otherwise the order of `indices`.
         sampler: your own order instead: a torch `Sampler` (or any sequence) of positions in the set. A sampler that
-            draws from the global generators is reproducible too: they are seeded from (seed, epoch) first.
+            draws from the global generators is reproducible too: they are seeded from (seed, epoch) first. It must have
+            a `len()`, and give so many positions; one that gives batches, or shares of ranks, is refused.
+        sampling: what an epoch visits when not every sample once: "balanced" (every class equally often), "sqrt"
+            (half-way), or `Weighted(weights)`; see `sampling.py`. A new order every epoch. A pure function of
+            (seed, epoch), as everything here.
         drop_last: leave out the last, smaller batch of an epoch.
         num_workers: worker processes; 0 works in this one. Changes speed, and nothing else.
         collate_fn: makes a batch of a list of `(input, target, index)`.
         pin_memory: put batches into page-locked memory (for CUDA).
         device: where batches are delivered; by default they stay where they were made, on the CPU.
+        multiprocessing_context: how workers start: "fork", "spawn" or "forkserver"; by default as Python does here.
+            Where they are not forked, transform and collate_fn must be picklable; paths and arrays are shared.
+        prefetch_factor: batches that each worker makes ahead; 2 by default.
+        timeout: seconds to wait for a batch from the workers before giving up; 0 waits for ever.
+        persistent_workers: keep the workers from epoch to epoch; otherwise every epoch starts new ones.
         world: this process's place among all.
 
     Raises:
-        ConfigError: a batch size below 1, or `drop_last` that would leave no batch.
+        ConfigError: a batch size below 1, `drop_last` that would leave no batch, a sampler that cannot be used, or what
+            cannot be sent to workers that are not forked.
     """
 
     def __init__(
@@ -70,12 +82,17 @@ class Loader:
         seed: int = 0,
         shuffle: bool = False,
         sampler: Sampler[int] | Sequence[int] | None = None,
+        sampling: Sampling | Weighted = "natural",
         drop_last: bool = False,
         num_workers: int = 0,
-        collate_fn: Collate | None = None,
+        collate_fn: CollateFunction | None = None,
         pin_memory: bool = False,
         device: torch.device | None = None,
         world: World | None = None,
+        multiprocessing_context: str | None = None,
+        prefetch_factor: int | None = None,
+        timeout: float = 0,
+        persistent_workers: bool = True,
     ) -> None:
         self.pictures = pictures
         self.indices = np.arange(len(pictures), dtype=np.int64) if indices is None else np.asarray(indices, np.int64)
@@ -87,7 +104,14 @@ class Loader:
         self.world = world or World()
         self.epoch = 0
         self.batches_delivered = 0
-        num_samples = len(self.indices) if sampler is None else len(cast(Sequence[int], sampler))
+        self._draw = None if sampling == "natural" else Draw(sampling, pictures.labels[self.indices], seed)
+        if sampler is not None:
+            refuse_sampler(sampler, self._draw is not None)
+        self._num_samples = num_samples = (
+            len(cast(Sequence[int], sampler)) if sampler is not None
+            else self._draw.size if self._draw is not None
+            else len(self.indices)
+        )  # fmt: skip
         if batch_size < 1:
             raise ConfigError(f"The batch size is {batch_size}; expected 1 or more.")
         if num_samples == 0 or (drop_last and num_samples < batch_size):
@@ -96,32 +120,44 @@ class Loader:
                 "take a smaller batch or keep the last one (drop_last=False)."
             )
         self.steps_per_epoch = num_samples // batch_size if drop_last else -(-num_samples // batch_size)
-        self._finish = transform.finish if isinstance(transform, StagedTransform) else None
-        self._device, self._buffers = device, Buffers()
-        self._read = _ReadSample(pictures, transform, seed)
+        self._read = ReadSample(pictures, transform, seed)
         # Without an accelerator torch would refuse to pin in this process, and warn and go on with workers.
         self._pin = pin_memory and torch.accelerator.is_available()
-        self._handover: Handover | None = None
+        self._keep_workers = persistent_workers
+        under_way = 2 if prefetch_factor is None else prefetch_factor
+        handover: Handover | None = None
         shape = transform.shape if isinstance(transform, StagedTransform) else None
-        if num_workers and shape and collate_fn is None and not self._pin and get_start_method() == "fork":
-            self._handover = Handover(num_workers, _UNDER_WAY, batch_size, shape)
-        self._collate = _Collate(collate_fn or collate, pictures, self._handover)
+        forks = (multiprocessing_context or get_start_method()) == "fork"
+        if num_workers and shape and collate_fn is None and not self._pin and forks:
+            handover = Handover(num_workers, under_way, batch_size, shape)
+        self._collate = Collate(collate_fn or collate, pictures, handover)
+        self._deliver = Delivery(transform, device, handover)
         self._workers: DataLoader[Any] | None = None
         if num_workers:
-            refuse_long_temporary_folder()
-            self._workers = DataLoader(
-                cast(Any, self._read),
-                batch_sampler=cast(Any, _RestOfEpoch(self)),
-                num_workers=num_workers,
-                collate_fn=self._collate,
-                pin_memory=self._pin,
-                persistent_workers=True,
-                prefetch_factor=_UNDER_WAY,
-                worker_init_fn=ignore_signals,
-                # Its base seed would otherwise be drawn from the generator that the model uses.
-                generator=torch.Generator().manual_seed(0),
+            picklable_or_refused(
+                multiprocessing_context, transform=transform, collate_fn=collate_fn, collection=pictures
             )
+            self._workers = self._make_workers(num_workers, multiprocessing_context, under_way, timeout)
             close_at_exit(self)
+
+    def _make_workers(
+        self, num: int, start_method: str | None, prefetch_factor: int, timeout: float
+    ) -> DataLoader[Any]:
+        refuse_long_temporary_folder()
+        return DataLoader(
+            cast(Any, self._read),
+            batch_sampler=cast(Any, _RestOfEpoch(self)),
+            num_workers=num,
+            collate_fn=self._collate,
+            pin_memory=self._pin,
+            persistent_workers=True,  # where they are not to be kept the loader closes them, and rightly
+            multiprocessing_context=start_method,
+            prefetch_factor=prefetch_factor,
+            timeout=timeout,
+            worker_init_fn=ignore_signals,
+            # Its base seed would otherwise be drawn from the generator that the model uses.
+            generator=torch.Generator().manual_seed(0),
+        )
 
     def __len__(self) -> int:
         """Batches in a whole epoch."""
@@ -132,11 +168,11 @@ class Loader:
             self.epoch, self.batches_delivered = self.epoch + 1, 0
         batches = self._from_workers() if self._workers is not None else self._from_this_process()
         for batch in batches:
-            if isinstance(batch, _Failure):
+            if isinstance(batch, Failure):
                 self.close()  # the error's traceback may keep this loader until it is too late to end workers well
                 raise DataError(batch.message)
             self.batches_delivered += 1
-            yield self._delivered(batch)
+            yield self._deliver(batch)
 
     def close(self) -> None:
         """Ends the worker processes; the next iteration starts new ones."""
@@ -159,25 +195,26 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the cursor: epoch, batches delivered, and what they were counted in."""
-        return {
+        counted: dict[str, Any] = {
             "epoch": self.epoch,
             "batches_delivered": self.batches_delivered,
             "batch_size": self.batch_size,
             "num_samples": len(self.indices),
             "seed": self.seed,
         }
+        return counted if self._draw is None else {**counted, "sampling": self._draw.describe()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Moves the cursor to where it stood.
 
         Raises:
-            CheckpointMismatch: the batches were counted with another size, set or seed.
+            CheckpointMismatch: the batches were counted with another size, set, seed or sampling.
         """
         here = self.state_dict()
         other = [
-            f"{key}: saved {state_dict.get(key)}, here {here[key]}"
-            for key in ("batch_size", "num_samples", "seed")
-            if state_dict.get(key) != here[key]
+            f"{key}: saved {state_dict.get(key)}, here {here.get(key)}"
+            for key in ("batch_size", "num_samples", "seed", "sampling")
+            if state_dict.get(key) != here.get(key)
         ]
         if other:
             raise CheckpointMismatch(f"The data loader's place in the data means nothing here ({'; '.join(other)}).")
@@ -188,7 +225,9 @@ class Loader:
             if hasattr(self.sampler, "set_epoch"):
                 self.sampler.set_epoch(epoch)
             seed_generators(derive_seed("sampler", self.seed, epoch))
-            return self.indices[np.fromiter(self.sampler, np.int64)]
+            return self.indices[positions_of(self.sampler, self._num_samples, len(self.indices))]
+        if self._draw is not None:
+            return self.indices[self._draw.positions(epoch)]
         return self.indices[epoch_order(self.seed, epoch, len(self.indices))] if self.shuffle else self.indices
 
     def _batch(self, epoch_indices: Indices, batch: int) -> Indices:
@@ -203,24 +242,9 @@ class Loader:
         for batch in batches:
             yield [(epoch, int(index)) for index in _members(epoch_indices, batch, batch_size, share)]
 
-    def _delivered(self, batch: Any) -> Any:
-        """Returns a batch on the device, its pictures finished; what a user's collate_fn makes is returned as it is."""
-        if isinstance(batch, Left) and self._handover is not None:
-            targets, indices = torch.from_numpy(batch.targets), torch.from_numpy(batch.indices)
-            batch = Batch(self._handover.take(batch.place, len(targets)), targets, indices)
-        if not isinstance(batch, Batch):
-            return batch
-        if self._device is not None:
-            batch = Batch(*(value.to(self._device, non_blocking=True) for value in batch))
-        if self._finish is None:
-            return batch
-        empty = self._buffers.empty if batch.inputs.device.type == "cpu" else None
-        with _one_thread():  # small pieces of work: threads would wait for one another, and for the workers' cores
-            return batch._replace(inputs=self._finish(batch.inputs, empty))
-
     def _from_this_process(self) -> Iterator[Any]:
         for positions in self.rest_of_epoch():
-            with _one_thread():
+            with one_thread():
                 batch = self._collate([self._read[position] for position in positions])
             yield torch.utils.data._utils.pin_memory.pin_memory(batch) if self._pin else batch
 
@@ -231,94 +255,25 @@ class Loader:
                 batches = iter(self._workers)
             yield from batches
         except RuntimeError as error:
+            if "DataLoader timed out" in str(error):
+                self.close()
+                raise DataError(
+                    f"No batch came from the workers in time ({error}). Look for a slow disk, or raise timeout."
+                ) from error
             if "DataLoader worker" not in str(error):
                 raise
             raise DataError(
                 f"A worker process that prepares pictures died ({str(error).splitlines()[0]}). It is often memory that "
                 "ran out: take fewer --workers or a smaller --batch-size, and run the same command again."
             ) from error
+        finally:
+            if not self._keep_workers:
+                self.close()
 
 
 def _members(epoch_indices: Indices, batch: int, batch_size: int, share: Callable[[int], slice]) -> Indices:
     members = epoch_indices[batch * batch_size : (batch + 1) * batch_size]
     return members[share(len(members))]
-
-
-def collate(items: list[Item]) -> Batch:
-    """Stacks inputs to `[B, ...]`; targets and indices become `[B]` int64."""
-    inputs, targets, indices = zip(*items, strict=True)
-    # In a worker, torch's own stacks right into the memory that the main process will see.
-    stacked = torch.utils.data.default_collate(list(inputs))
-    return Batch(stacked, torch.tensor(targets), torch.tensor(indices))
-
-
-class _Failure:
-    """A sample that could not be read, sent back from a worker as a value, so that no traceback wraps it."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-
-
-class _ReadSample:
-    """Reads and transforms the sample at (epoch, index). Holds no random state."""
-
-    def __init__(self, pictures: Pictures, transform: Transform | None, seed: int) -> None:
-        self.pictures, self.transform, self.seed = pictures, transform, seed
-        self.labels = pictures.labels
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, position: tuple[int, int]) -> Item | _Failure:
-        epoch, index = position
-        try:
-            picture = open_picture(self.pictures, index)
-            if self.transform is None:
-                return picture.decode(1.0), int(self.labels[index]), index
-            seed_generators(derive_seed("sample", self.seed, epoch, index))
-            if isinstance(self.transform, StagedTransform):
-                image = self.transform.pixels(picture)
-            else:
-                image = self.transform(picture.decode(1.0))
-        except DataError as error:
-            return _Failure(str(error))
-        except Exception as error:  # a user's code may raise anything; the picture's name must not be lost
-            return _Failure(f"Transforming {self.pictures.name(index)}: {type(error).__name__}: {error}")
-        return image, int(self.labels[index]), index
-
-
-class _Collate:
-    """The collate function, passing failures on and naming the pictures whose shapes disagree."""
-
-    def __init__(self, collate_fn: Collate, pictures: Pictures, handover: Handover | None) -> None:
-        self.collate_fn, self.pictures, self.handover = collate_fn, pictures, handover
-
-    def __call__(self, items: list[Item | _Failure]) -> Any:
-        for item in items:
-            if isinstance(item, _Failure):
-                return item
-            image: object = item[0]  # a user's transform may return anything
-            if self.collate_fn is collate and not isinstance(image, Tensor):
-                return _Failure(
-                    f"Making a batch: the transform made a {type(image).__name__} of {self.pictures.name(item[2])}; "
-                    "expected a tensor. End it with v2.ToImage() and v2.ToDtype(torch.float32, scale=True)."
-                )
-        good = cast(list[Item], items)
-        if self.collate_fn is collate:
-            first = good[0]
-            for other in good[1:]:
-                if other[0].shape != first[0].shape:
-                    return _Failure(
-                        f"Making a batch: {self.pictures.name(first[2])} has shape {list(first[0].shape)} and "
-                        f"{self.pictures.name(other[2])} {list(other[0].shape)} after the transform; expected one "
-                        "shape. Let the transform resize or crop, or give a collate_fn."
-                    )
-        if self.handover is not None:
-            inputs, targets, indices = zip(*good, strict=True)
-            place = self.handover.leave(inputs)
-            if place is not None:
-                return Left(place, np.array(targets, np.int64), np.array(indices, np.int64))
-        return self.collate_fn(good)
 
 
 class _RestOfEpoch:
@@ -339,14 +294,3 @@ class _RestOfEpoch:
         loader = self.loader()
         assert loader is not None
         return loader.steps_per_epoch
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Transforms run on one thread here too: reductions in a transform depend on the number of threads."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)

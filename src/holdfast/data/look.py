@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,18 +13,35 @@ from holdfast.data.grid import draw_grid, unnormalise
 from holdfast.data.loader import Loader
 from holdfast.data.order import epoch_order
 from holdfast.data.sample import Collection, SetName
-from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, train_transform
+from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, eval_transform, train_transform
 from holdfast.errors import DataError
 
 
 @dataclass(frozen=True)
 class Look:
-    """A grid, how many pictures it was picked from, and shapes: of the first, and of a batch if augmented."""
+    """What `look_at` found. A notebook shows the grid when this is a cell's last value.
+
+    Attributes:
+        grid: the pictures with their labels; `grid.show()` opens a window, `grid.save(path)` writes a PNG.
+        num_pictures: how many it was picked from.
+        first_shape: of the first picture shown, `[C, H, W]`.
+        batch_shape: of a first batch as training would receive it, `[B, C, S, S]`.
+    """
 
     grid: Image.Image
     num_pictures: int
     first_shape: list[int]
-    batch_shape: list[int] | None
+    batch_shape: list[int]
+
+    def __str__(self) -> str:
+        batch = self.batch_shape
+        return f"first picture: {self.first_shape}; first batch: inputs {batch}, targets [{batch[0]}]"
+
+    def _repr_png_(self) -> bytes:
+        """The grid as a PNG; IPython asks for it by this name."""
+        file = io.BytesIO()
+        self.grid.save(file, "PNG")
+        return file.getvalue()
 
 
 def look_at(
@@ -40,7 +58,7 @@ def look_at(
     Args:
         set_name: from this set only.
         augment: an augmentation's name: the pictures go through training's transform and are un-normalised again.
-        img_size: for `augment`, pixels.
+        img_size: the side of the network's input, pixels.
 
     Raises:
         DataError: no such set, or a picture cannot be read.
@@ -51,17 +69,13 @@ def look_at(
     indices = np.arange(len(pictures)) if set_name is None else sets[_as_set(set_name)]
     picked = indices[epoch_order(seed, 0, len(indices))[:num]]
     captions = [pictures.classes[pictures.labels[i]] for i in picked]
-    if augment is None:
-        images = [pictures.read(int(i)) for i in picked]
-        return Look(draw_grid(images, captions), len(indices), list(images[0].shape), None)
-    channels = len(pictures.read(int(picked[0])))
+    plain = [pictures.read(int(i)) for i in picked]
+    channels = len(plain[0])
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.449,), (0.226,))
     preprocessing = Preprocessing(img_size, img_size, mean, std)
-    loader = Loader(
-        pictures, picked, batch_size=len(picked), transform=train_transform(preprocessing, augment), seed=seed
-    )
-    batch = next(iter(loader))
-    images = [unnormalise(image, preprocessing) for image in torch.unbind(batch.inputs)]
+    transform = eval_transform(preprocessing) if augment is None else train_transform(preprocessing, augment)
+    batch = next(iter(Loader(pictures, picked, batch_size=len(picked), transform=transform, seed=seed)))
+    images = plain if augment is None else [unnormalise(image, preprocessing) for image in torch.unbind(batch.inputs)]
     return Look(draw_grid(images, captions), len(indices), list(images[0].shape), list(batch.inputs.shape))
 
 

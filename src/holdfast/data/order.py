@@ -46,9 +46,13 @@ def name_keys(seed: int, names: Sequence[str]) -> npt.NDArray[np.uint64]:
     return keys
 
 
+def hashed_positions(key: int, n: int) -> npt.NDArray[np.uint64]:
+    """Returns a 64-bit hash of (key, position) for positions 0 … n-1, `[n]`; under one key no two are equal."""
+    return _mix(np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN + np.uint64(key))
+
+
 def _keyed_permutation(key: int, n: int) -> Indices:
-    keys = _mix(np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN + np.uint64(key))
-    return np.argsort(keys, kind="stable").astype(np.int64)
+    return np.argsort(hashed_positions(key, n), kind="stable").astype(np.int64, copy=False)
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -6,6 +6,7 @@ torch's DataLoader starts them and gives them work; this file knows nothing of p
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import multiprocessing.util
 import os
 import signal
@@ -13,7 +14,10 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Protocol
+
+import torch
 
 from holdfast.errors import ConfigError
 
@@ -84,3 +88,33 @@ def _end_when_main_says_so() -> None:
     while main is not None and signal.sigwaitinfo({signal.SIGTERM}).si_pid != main.pid:
         pass
     os._exit(0)  # as torch's own handler does; another code would be reported as a crash
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Transforms run on one thread here too: reductions in a transform depend on the number of threads."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def picklable_or_refused(start_method: str | None, **parts: Any) -> None:
+    """Raises ConfigError for what cannot be sent to a worker process that is not forked, naming it.
+
+    Args:
+        start_method: as `multiprocessing_context` of torch's DataLoader; None for the platform's own.
+        parts: what will be sent, by the names that the user knows.
+    """
+    if (start_method or multiprocessing.get_start_method()) == "fork":
+        return
+    for name, value in parts.items():
+        try:
+            ForkingPickler.dumps(value)
+        except Exception as error:  # pickle raises many kinds, and a user's class any
+            raise ConfigError(
+                f"Starting worker processes: the {name} cannot be sent to them ({type(error).__name__}: {error}). "
+                "Define it at the top of a module, not as a lambda or inside a function, or work without workers."
+            ) from error

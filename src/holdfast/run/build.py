@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -13,6 +13,7 @@ from holdfast.checkpoints.digest import digest_of
 from holdfast.config import Config
 from holdfast.data import Loader
 from holdfast.data.files import FilePictures
+from holdfast.data.sampling import Sampling
 from holdfast.data.transforms import Preprocessing, eval_transform, train_transform
 from holdfast.distributed import current_world
 from holdfast.errors import ConfigError
@@ -123,6 +124,7 @@ def build(config: Config, data: PreparedData, summary: DataSummary, device: torc
         transform=train_transform(preprocessing, config.augment, config.train_transform),
         seed=config.seed,
         shuffle=True,
+        sampling=cast(Sampling, config.sampling),
         drop_last=True,
         num_workers=workers,
         pin_memory=device.type == "cuda",

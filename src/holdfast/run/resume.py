@@ -11,7 +11,10 @@ from holdfast.config import FIELDS, Config
 from holdfast.errors import ConfigError
 
 # They decide what a step is, or what the weights mean: a run cannot change them under way, only a fork can.
-_REDEFINE_STEPS = ("batch_size", "seed", "classes", "val_fraction", "test_fraction", "fold", "group_by", "on_bad_image")
+_REDEFINE_STEPS = (
+    *("batch_size", "seed", "sampling", "classes", "val_fraction", "test_fraction", "fold", "group_by"),
+    "on_bad_image",
+)
 _REDEFINE_WEIGHTS = ("model", "model_args", "freeze", "optimizer", "lr_scales")
 
 

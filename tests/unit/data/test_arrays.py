@@ -1,3 +1,5 @@
+from multiprocessing.reduction import ForkingPickler
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,23 @@ def test_an_array_that_torch_cannot_share_is_copied() -> None:
     assert np.array_equal(pictures.read(0)[0].numpy(), array[0, ::-1])
     array[...] = 0
     assert pictures.read(0).any()
+
+
+@pytest.mark.row("D9")
+@pytest.mark.parametrize("kind", ["array", "tensor", "channels-last", "float"])
+def test_pixels_are_not_copied_into_processes_that_are_not_forked(kind: str) -> None:
+    """What is sent to a worker is a handle of a few bytes, however large the array; the pixels stay the same here."""
+    array = bytes_of(2000, 8, 8, 3)
+    given = {"tensor": torch.from_numpy(array), "float": array.astype(np.float32)}.get(kind, array)
+    pictures = ArrayPictures(given, np.zeros(2000, np.int64))
+    before = pictures.read(7).clone()
+    labels = len(ForkingPickler.dumps(pictures.labels))
+    assert len(ForkingPickler.dumps(pictures)) < labels + 2000
+    assert pictures._pixels.is_shared()
+    assert torch.equal(pictures.read(7), before)
+    if kind == "tensor":
+        given[7] = 9  # type: ignore[index]
+        assert (pictures.read(7) == 9).all()
 
 
 @pytest.mark.row("D9")

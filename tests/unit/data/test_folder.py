@@ -244,7 +244,7 @@ class TestNotPictures:
     def test_reading_fails_when_a_set_has_two_folders(self, tmp_path: Path) -> None:
         """`val` and `valid` side by side are ambiguous."""
         add(tmp_path, "train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/a/1.png")
-        assert problem(tmp_path) == f"{tmp_path} has two folders for the val set. Keep one of them."
+        assert problem(tmp_path) == f"{tmp_path} has two folders for the val set: val and valid. Keep one of them."
 
 
 @pytest.mark.row("D1")
@@ -355,3 +355,122 @@ def test_a_file_name_that_is_not_text_fails(tmp_path: Path) -> None:
     (tmp_path / "b/1.png").rename(tmp_path / "b" / os.fsdecode(b"\xff.png"))
     with pytest.raises(DataError, match=r"/b: the file name .* is not UTF-8"):
         read_folder(tmp_path)
+
+
+@pytest.mark.row("D1")
+class TestSetFolders:
+    """How people name the folders of sets, and what lies beside them."""
+
+    @pytest.mark.parametrize(
+        ("train", "val", "test"),
+        [("Train", "VAL", "Test"), ("training_set", "validation-set", "test set"), ("train_data", "dev", "TESTING")],
+    )
+    def test_other_spellings_are_known(self, tmp_path: Path, train: str, val: str, test: str) -> None:
+        """In any case, with "set" or "data" at the end, joined by a space, a dash or an underscore."""
+        add(tmp_path, *(f"{folder}/{c}/1.png" for folder in (train, val, test) for c in "ab"))
+        assert {name: len(members) for name, members in read_folder(tmp_path).sets.items()} == {
+            "train": 2, "val": 2, "test": 2,
+        }  # fmt: skip
+
+    def test_a_train_folder_alone_is_a_set(self, tmp_path: Path) -> None:
+        """The other sets are taken from it later."""
+        add(tmp_path, "train/a/1.png", "train/b/1.png")
+        assert {name: members.tolist() for name, members in read_folder(tmp_path).sets.items()} == {"train": [0, 1]}
+
+    def test_folders_beside_the_sets_are_noticed(self, tmp_path: Path) -> None:
+        """A misspelt set, or anything else that is no set, is left out and named."""
+        add(tmp_path, "train/a/1.png", "train/b/1.png", "validaton/a/1.png", "masks/1.png", ".git/x/1.png")
+        assert read_folder(tmp_path).notices == ["folders beside those of the sets, left out: masks, validaton"]
+
+    def test_many_classes_that_val_lacks_are_one_notice(self, tmp_path: Path) -> None:
+        """They are counted, and the first are named."""
+        add(tmp_path, *(f"train/c{i}/1.png" for i in range(20)), "val/c3/1.png")
+        (notice,) = read_folder(tmp_path).notices
+        assert notice.startswith(
+            "19 classes have no pictures in val; indices stay as they are in train: 'c0', 'c1', 'c2'"
+        )
+        assert notice.endswith(", 'c12', …")
+
+
+@pytest.mark.row("D1")
+class TestNearlyTheSame:
+    """Class names that a person would take for one."""
+
+    def test_classes_that_differ_in_case_or_spaces_are_noticed(self, tmp_path: Path) -> None:
+        """They stay classes of their own, and are named."""
+        add(tmp_path, "Cat/1.png", "cat/1.png", "cat /1.png", "dog/1.png")
+        (notice,) = read_folder(tmp_path).notices
+        assert notice == (
+            "classes 'Cat' and 'cat' and 'cat ' differ only in case, spaces or accents' encoding; "
+            "each is a class of its own"
+        )
+
+    def test_the_spelling_of_train_is_shown_for_a_class_of_val(self, tmp_path: Path) -> None:
+        """`cat` in val beside `Cat` in train is an error that says so."""
+        add(tmp_path, "train/Cat/1.png", "train/dog/1.png", "val/cat/1.png", "val/dog/1.png")
+        assert "class 'cat' is in val but not in train" in problem(tmp_path)
+        assert "; train has 'Cat'" in problem(tmp_path)
+
+    def test_the_spelling_on_disk_is_shown_for_a_listed_class(self, picture_folder: Path) -> None:
+        """`Red` in the list beside `red` on disk."""
+        assert "is not there; there is 'red'" in problem(picture_folder, ["blue", "green", "Red"])
+
+
+@pytest.mark.row("D1")
+class TestHostileFolders:
+    """What nobody expects, all at once and one line each."""
+
+    def test_all_that_is_unusable_is_told_at_once(self, tmp_path: Path) -> None:
+        """Ten lines of twelve problems, from all classes."""
+        add(tmp_path, "a/1.png", "b/1.png")
+        for number in range(12):
+            name = os.fsdecode(b"%d\xff.png" % number)
+            (tmp_path / "ab"[number % 2] / name).touch()
+        message = problem(tmp_path)
+        assert "12 things in it cannot be used" in message
+        assert message.count("is not UTF-8") == 11  # ten of them, and what to do
+        assert "… and 2 more" in message
+
+    def test_a_pipe_named_like_a_picture_is_left_out_unopened(self, tmp_path: Path) -> None:
+        """It is named in a notice; nothing waits for it."""
+        add(tmp_path, "a/1.png", "b/1.png")
+        os.mkfifo(tmp_path / "a" / "2.png")
+        collection = read_folder(tmp_path)
+        assert len(collection.pictures) == 2
+        assert collection.notices == ["neither files nor folders, left out unopened: a/2.png"]
+
+    def test_a_class_folder_that_is_no_text_is_refused(self, tmp_path: Path) -> None:
+        """No class can be called what no table holds."""
+        add(tmp_path, "a/1.png", "b/1.png")
+        (tmp_path / os.fsdecode(b"\xff\xfe")).mkdir()
+        assert "the folder name '\\udcff\\udcfe' is not UTF-8" in problem(tmp_path)
+
+    def test_a_name_with_a_line_break_stays_in_one_line(self, tmp_path: Path) -> None:
+        """In notices and errors alike; the picture and the class keep their names."""
+        add(tmp_path, "a\nb/1\n2.png", "c/1.png")
+        (tmp_path / "c" / "no\nte.txt").touch()
+        collection = read_folder(tmp_path)
+        assert collection.pictures.name(0) == "a\nb/1\n2.png"
+        assert collection.notices == [r"not pictures by their names, left out: c/no\nte.txt"]
+        (tmp_path / "d\ne").mkdir()
+        assert f"{tmp_path}/d\\ne: no pictures in this class" in problem(tmp_path)
+
+    def test_classes_named_with_underscores_are_classes(self, tmp_path: Path) -> None:
+        """Only what other systems leave behind is passed over."""
+        add(tmp_path, "__background__/1.png", "_x/1.png", "a/1.png", "__MACOSX/a/1.png", "@eaDir/a/1.png")
+        assert read_folder(tmp_path).pictures.classes == ["__background__", "_x", "a"]
+
+    def test_ten_thousand_classes_are_read(self, tmp_path: Path) -> None:
+        """In natural order, and a list of them is held against them."""
+        source = tmp_path / "one.png"
+        source.touch()
+        root = tmp_path / "root"
+        root.mkdir()
+        for number in range(10_001):
+            (root / f"c{number}").mkdir()
+            os.link(source, root / f"c{number}" / "1.png")
+        names = [f"c{number}" for number in range(10_001)]
+        assert read_folder(root).pictures.classes == names
+        pictures = read_folder(root, names[::-1]).pictures
+        assert pictures.name(0) == "c10000/1.png"
+        assert pictures.labels[-1] == 10_000

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import RandomSampler, WeightedRandomSampler
+from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, WeightedRandomSampler
 
-from holdfast.data import ArrayPictures, Batch, ImageFolder, Loader, epoch_order
+from holdfast.data import ArrayPictures, Batch, ImageFolder, Loader, Weighted, epoch_order
 from holdfast.data.transforms import Preprocessing, train_transform
 from holdfast.distributed import World
 from holdfast.errors import CheckpointMismatch, ConfigError, DataError
@@ -421,6 +422,154 @@ class TestSamplers:
         assert [batch.indices.tolist() for batch in loader] == [[1, 2], [3, 4]]
 
 
+class TestSamplersThatCannotBeUsed:
+    """Each is refused with what to do, before or at the first batch."""
+
+    def test_one_without_a_length_is_refused(self) -> None:
+        """An endless order has no epochs to resume in."""
+
+        class Endless:
+            def __iter__(self) -> Iterator[int]:
+                return iter(range(10**9))
+
+        with pytest.raises(ConfigError, match=r"The sampler \(Endless\) has no len\(\)"):
+            Loader(pictures_of(), batch_size=4, sampler=Endless())  # type: ignore[arg-type]
+
+    def test_one_of_batches_is_refused(self) -> None:
+        """What it was made of, and batch_size, do the same."""
+        loader = Loader(pictures_of(), batch_size=4, sampler=BatchSampler(range(8), 4, False))  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"\(BatchSampler\) gave a list; expected positions"):
+            next(iter(loader))
+
+    def test_one_that_shares_out_itself_is_refused(self) -> None:
+        """Ranks would share out a share."""
+        sampler: DistributedSampler[int] = DistributedSampler(range(8), num_replicas=2, rank=0)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="the loader shares every batch out among the ranks itself"):
+            Loader(pictures_of(), batch_size=4, sampler=sampler)
+        whole: DistributedSampler[int] = DistributedSampler(range(8), num_replicas=1, rank=0)  # type: ignore[arg-type]
+        assert len(Loader(pictures_of(), batch_size=4, sampler=whole)) == 2
+
+    @pytest.mark.parametrize("count", [3, 5])
+    def test_one_that_gives_more_or_fewer_than_its_length_is_refused(self, count: int) -> None:
+        """The cursor would point at batches that are not there."""
+
+        class Liar(SamplerWithEpochs):
+            def __iter__(self) -> Iterator[int]:
+                return iter(range(count))
+
+        with pytest.raises(ConfigError, match=r"positions in an epoch, and its len\(\) is 4"):
+            next(iter(Loader(pictures_of(), batch_size=2, sampler=Liar(4))))
+
+    @pytest.mark.parametrize("positions", [[0, 23], [-1, 3]])
+    def test_one_that_points_outside_the_set_is_refused(self, positions: list[int]) -> None:
+        """A negative position never counts from the end."""
+        with pytest.raises(ConfigError, match=r"gave positions from .*; expected 0 … 22"):
+            next(iter(Loader(pictures_of(), batch_size=2, sampler=positions)))
+
+    def test_one_beside_sampling_is_refused(self) -> None:
+        """Two orders at once."""
+        with pytest.raises(ConfigError, match="Both sampler"):
+            Loader(pictures_of(), batch_size=2, sampler=[1, 2], sampling="balanced")
+
+
+UNEVEN = np.array([0, 3, 6, 9, 12, 15, 18, 21, 1, 4, 2])  # eight of class 0, two of 1, one of 2
+
+
+class TestSampling:
+    """Balanced and weighted epochs."""
+
+    def test_balanced_sees_every_class_equally_often(self) -> None:
+        """Of eleven samples an epoch, three or four are of each of three classes."""
+        loader = Loader(pictures_of(), UNEVEN, batch_size=4, sampling="balanced")
+        for _ in range(5):
+            targets = [target for batch in loader for target in batch.targets.tolist()]
+            assert sorted(np.bincount(targets).tolist()) in ([3, 4, 4], [3, 3, 5]) and len(targets) == 11
+
+    @pytest.mark.parametrize("sampling", ["balanced", "sqrt", Weighted(np.arange(11.0), 7)])
+    def test_workers_seeking_and_resuming_change_nothing(self, sampling: object) -> None:
+        """Any number of workers, any starting step, and a restored cursor give the bits of the uninterrupted epochs."""
+        options = {"indices": UNEVEN, "sampling": sampling, "shuffle": False}
+        whole = [batch for epoch in epochs(noisy_loader(**options), 3) for batch in epoch]
+        per_epoch = len(whole) // 3
+        assert [batch for epoch in epochs(noisy_loader(2, **options), 3) for batch in epoch] == whole
+        for step in range(len(whole)):
+            loader = noisy_loader(**options)
+            loader.seek(step)
+            other = noisy_loader(**options)
+            other.load_state_dict(loader.state_dict())
+            assert epochs(other)[0] == whole[step : (step // per_epoch + 1) * per_epoch]
+
+    def test_ranks_share_out_a_balanced_batch(self) -> None:
+        """The ranks' shares, joined, are the one process's batch."""
+        whole = noisy_loader(indices=UNEVEN, sampling="balanced").batch_indices(2, 1).tolist()
+        shares = [
+            noisy_loader(indices=UNEVEN, sampling="balanced", world=World(r, 3)).batch_indices(2, 1) for r in range(3)
+        ]
+        assert np.concatenate(shares).tolist() == whole
+
+    def test_restoring_fails_when_the_sampling_differs(self) -> None:
+        """A place in one order means nothing in another; the two are named."""
+        state = noisy_loader(sampling="balanced").state_dict()
+        with pytest.raises(CheckpointMismatch, match="sampling: saved balanced, here None"):
+            noisy_loader().load_state_dict(state)
+        with pytest.raises(CheckpointMismatch, match="sampling: saved balanced, here sqrt"):
+            noisy_loader(sampling="sqrt").load_state_dict(state)
+
+    def test_the_number_of_samples_decides_the_length_of_the_epoch(self) -> None:
+        """Weighted sampling may take more or fewer than the set has."""
+        assert len(Loader(pictures_of(), batch_size=4, sampling=Weighted(np.ones(23), 41))) == 11
+
+
+class TestStarting:
+    """How worker processes start, wait and end."""
+
+    @pytest.mark.parametrize("method", ["spawn", "forkserver"])
+    def test_processes_that_are_not_forked_deliver_the_same_bits(self, tmp_path: Path, method: str) -> None:
+        """Files and paths that they never saw before, random augmentation and all, over two epochs."""
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            for number in range(5):
+                Image.new("RGB", (4, 4), (number * 40, 0, 0)).save(tmp_path / name / f"{number}.png")
+        folder = ImageFolder(tmp_path)
+        settings = {"batch_size": 4, "transform": Noise(), "seed": 3, "shuffle": True}
+        expected = epochs(Loader(folder, **settings), 2)
+        loader = Loader(folder, num_workers=1, multiprocessing_context=method, **settings)
+        assert epochs(loader, 2) == expected
+        loader.close()
+
+    def test_what_cannot_be_sent_is_named(self) -> None:
+        """A lambda is refused at once where processes are not forked, with what to do."""
+        with pytest.raises(ConfigError, match=r"the transform cannot be sent to them .* not as a lambda"):
+            Loader(pictures_of(), batch_size=4, num_workers=1, transform=lambda x: x, multiprocessing_context="spawn")
+        with pytest.raises(ConfigError, match="the collate_fn cannot be sent"):
+            Loader(pictures_of(), batch_size=4, num_workers=1, collate_fn=lambda x: x, multiprocessing_context="spawn")
+
+    def test_workers_end_with_the_epoch_when_they_are_not_kept(self) -> None:
+        """persistent_workers=False starts new ones every epoch, and changes no bit."""
+        before = set(multiprocessing.active_children())
+        loader = noisy_loader(1, persistent_workers=False)
+        seen = []
+        for _ in range(2):
+            seen += epochs(loader)
+            assert set(multiprocessing.active_children()) <= before
+        assert seen == epochs(noisy_loader(), 2)
+
+    def test_a_batch_that_does_not_come_in_time_is_an_error(self) -> None:
+        """timeout ends the wait for a stuck worker, says so, and ends the worker."""
+
+        def slow(image: Tensor) -> Tensor:
+            time.sleep(3)
+            return image
+
+        loader = Loader(pictures_of(), batch_size=1, num_workers=1, transform=slow, timeout=0.3)
+        with pytest.raises(DataError, match="No batch came from the workers in time"):
+            next(iter(loader))
+
+    def test_prefetching_changes_nothing(self) -> None:
+        """However far ahead the workers read."""
+        assert epochs(noisy_loader(1, prefetch_factor=5)) == epochs(noisy_loader())
+
+
 class TestCollating:
     """Batches of the user's own making, and pictures that do not fit together."""
 
@@ -496,6 +645,28 @@ class TestFailures:
                 iter(Loader(ImageFolder(picture_folder), [9], batch_size=1, transform=fragile, num_workers=num_workers))
             )
         assert str(caught.value) == "Transforming green/1.jpg: KeyError: 'no such key'"
+
+    @pytest.mark.parametrize("num_workers", [0, 1])
+    def test_a_collate_function_that_raises_names_the_pictures(self, num_workers: int) -> None:
+        """The first pictures of the batch, the kind of error and its text."""
+
+        def fragile(items: list[object]) -> object:
+            raise ValueError("no")
+
+        loader = Loader(pictures_of(), batch_size=5, collate_fn=fragile, num_workers=num_workers)
+        with pytest.raises(DataError, match=r"^Making a batch of #0, #1, #2 …: ValueError: no$"):
+            next(iter(loader))
+
+    def test_a_collection_that_raises_names_the_picture(self) -> None:
+        """Whatever the reading of a collection of the user's own raises."""
+
+        class Fragile(ArrayPictures):
+            def read(self, index: int) -> Tensor:
+                raise OSError(f"the tape is torn at {index}")
+
+        loader = Loader(Fragile(np.zeros((2, 4, 4), np.uint8), [0, 1]), batch_size=2)
+        with pytest.raises(DataError, match=r"^Reading #0: OSError: the tape is torn at 0$"):
+            next(iter(loader))
 
     def test_a_worker_that_dies_is_told_with_what_to_do(self) -> None:
         """A killed worker (memory that ran out) is a DataError, not torch's RuntimeError."""

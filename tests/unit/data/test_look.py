@@ -1,7 +1,9 @@
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from holdfast.data import ArrayPictures, Collection, read_folder
 from holdfast.data.look import look_at
@@ -11,9 +13,9 @@ pytestmark = pytest.mark.row("D7")
 
 
 def test_a_grid_of_pictures_as_they_are(picture_folder: Path) -> None:
-    """So many pictures, picked from all, with the first one's shape and no batch."""
-    look = look_at(read_folder(picture_folder), num=9)
-    assert (look.num_pictures, look.first_shape, look.batch_shape) == (24, [3, 24, 32], None)
+    """So many pictures, picked from all, with the first one's shape, and that of a batch."""
+    look = look_at(read_folder(picture_folder), num=9, img_size=32)
+    assert (look.num_pictures, look.first_shape, look.batch_shape) == (24, [3, 24, 32], [9, 3, 32, 32])
     assert look.grid.size == (1060, 300)
 
 
@@ -24,6 +26,15 @@ def test_a_grid_of_pictures_as_training_sees_them(picture_folder: Path) -> None:
     plain = look_at(read_folder(picture_folder), num=4)
     means = [np.array(grid).reshape(-1, 3).mean(axis=0) for grid in (look.grid, plain.grid)]
     assert np.abs(means[0] - means[1]).max() < 40
+
+
+def test_a_notebook_shows_the_grid(picture_folder: Path) -> None:
+    """IPython asks for a PNG, which holds the grid to the pixel; printing tells the shapes of the first batch."""
+    look = look_at(read_folder(picture_folder), num=4, img_size=32)
+    with Image.open(io.BytesIO(look._repr_png_())) as picture:
+        assert picture.format == "PNG"
+        assert picture.convert("RGB").tobytes() == look.grid.tobytes()
+    assert str(look) == "first picture: [3, 24, 32]; first batch: inputs [4, 3, 32, 32], targets [4]"
 
 
 def test_grey_pictures_are_augmented_too() -> None:
