@@ -1,34 +1,49 @@
-"""From the bytes of an image file to upright pixels.
+"""From the bytes of an image file to upright pixels: what it is, who decodes it, and what is refused.
 
-torchcodec decodes the common case (upright 8-bit JPEG and PNG); Pillow does the rest and stands in where torchcodec
-is missing. The file's header is always read by Pillow, which knows its orientation, depth and palette. This file
-knows nothing of folders, labels or models.
+JPEGs go to simplejpeg, which tells when data are damaged (`jpeg_pixels.py`), plain PNGs to torchcodec, everything else
+to Pillow (`pillow_pixels.py`), which also stands in where one of the two is missing. All give the same pixels. This
+file knows nothing of folders, labels or models.
 """
 
 from __future__ import annotations
 
 import io
 import struct
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
-import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from holdfast.data.heif import open_heif
+from holdfast.data.image_file import read_image_file
+from holdfast.data.image_kinds import FORMATS, describe, kind_of
+from holdfast.data.jpeg_marks import JpegMarks, read_marks
+from holdfast.data.jpeg_pixels import (
+    decode_strictly,
+    decode_with_torchcodec,
+    refuse_damage,
+    refuse_kind,
+    simplejpeg_version,
+)
+from holdfast.data.orientation import orientation_of, upright
+from holdfast.data.pillow_pixels import channels_first, pixels_of
+from holdfast.data.png_chunks import PngHeader, read_header
+from holdfast.data.tiff_kinds import describe_tiff, is_plain, refuse_camera_raw
+from holdfast.data.tiff_samples import read_samples
 from holdfast.errors import DataError
 
 Decoder = Literal["auto", "torchcodec", "pillow"]
 
-# What we open, by Pillow's names. Not all it knows: EPS would start Ghostscript, and nothing we read runs a program.
-Image.init()
-_WANTED = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
-FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)  # some builds of Pillow lack some
 
-_BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
+class _Bomb(Exception):
+    """More pixels than are decoded."""
 
 
 @cache
@@ -42,17 +57,23 @@ def torchcodec_version() -> str | None:
     return str(torchcodec.__version__)
 
 
+def decoder_versions() -> str:
+    """Returns the libraries that "auto" decodes with, for the record of a run: "simplejpeg 1.9.0, torchcodec 0.17.0"."""
+    found = {"simplejpeg": simplejpeg_version(), "torchcodec": torchcodec_version()}
+    return ", ".join([f"{name} {version}" for name, version in found.items() if version] or ["pillow"])
+
+
 def decode_image(source: bytes | Path, channels: int = 3, decoder: Decoder = "auto") -> Tensor:
     """Returns the picture in `source`, upright, its first frame if it has several.
 
     16-bit pictures are scaled (not clipped) to 8 bits; palettes are looked up; transparent pixels show white; CMYK
-    becomes RGB. Colour profiles are left alone.
+    becomes RGB. Colour profiles are left alone. `docs/images.md` has every kind.
 
     Args:
         source: the bytes of an image file, or its path.
         channels: 3 for RGB, 1 for grey (ITU-R 601 luma).
-        decoder: "auto" takes torchcodec where it is loaded and suited, "pillow" never does, "torchcodec" insists
-            that it is installed.
+        decoder: "auto" takes the fastest suited, "pillow" Pillow alone, "torchcodec" insists that it is installed.
+            All give the same pixels.
 
     Returns:
         `[channels, H, W]` uint8 in [0, 255].
@@ -61,77 +82,135 @@ def decode_image(source: bytes | Path, channels: int = 3, decoder: Decoder = "au
         DataError: the bytes are not a whole image; the message says what they are instead.
     """
     where = f"{source}: " if isinstance(source, Path) else ""
-    try:
-        data = source.read_bytes() if isinstance(source, Path) else source
-    except OSError as error:
-        raise DataError(f"{where}cannot be read ({error.strerror or error}).") from error
+    data = read_image_file(source) if isinstance(source, Path) else source
     if not data:
         raise DataError(f"{where}the file is empty (0 bytes).")
     if decoder == "torchcodec" and torchcodec_version() is None:
         raise DataError("torchcodec was asked for as the decoder and cannot be loaded; install it or leave it out.")
+    kind = kind_of(data)
+    if kind is None or (kind not in FORMATS and kind != "HEIF"):
+        what = describe(data) if kind is None else f"it is {kind}, which this build of Pillow does not open"
+        raise DataError(f"{where}not an image ({what}).")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata and of large pictures, on opening; what it cannot decode it raises.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if decoder != "pillow" and torchcodec_version() is not None and _suits_torchcodec(data, image):
-                    return _decode_with_torchcodec(data, image, channels)
-                return _decode_with_pillow(image, channels)
+        pixels = _decode(data, kind, decoder)
     except UnidentifiedImageError as error:
-        raise DataError(f"{where}not an image ({_describe(data)}).") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        what = describe_tiff(data) if kind == "TIFF" else f"it begins like {kind} and goes on as none"
+        raise DataError(f"{where}not an image ({what}).") from error
+    except (_Bomb, Image.DecompressionBombError) as error:
         raise DataError(f"{where}refused as a decompression bomb ({error}).") from error
     except (OSError, RuntimeError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:
-        raise DataError(
-            f"{where}damaged or cut short ({str(error).splitlines()[0] if str(error) else error!r})."
-        ) from error
+        message = str(error).splitlines()[0] if str(error) else repr(error)
+        if "Decompressed data too large" in message or "memory used in text chunks" in message:
+            raise DataError(f"{where}refused as a decompression bomb (in its text: {message}).") from error
+        raise DataError(f"{where}damaged or cut short ({message}).") from error
+    return _to_channels(pixels, channels)
 
 
-def _suits_torchcodec(data: bytes, image: Image.Image) -> bool:
-    """8-bit grey or RGB JPEGs and PNGs, upright and without transparency: there both decoders give the same pixels."""
-    if image.format not in ("JPEG", "PNG") or image.mode not in ("L", "RGB") or "transparency" in image.info:
-        return False
-    # torchcodec 0.17 turns pictures upright by itself; another version may not. Turned ones are left to Pillow.
-    if image.format == "JPEG":
-        return bool(image.getexif().get(ExifTags.Base.Orientation, 1) == 1)
-    # A PNG may state its orientation after its pixels; getexif() would decode it all to look.
-    return not any(mark in data for mark in (b"eXIf", b"profile type exif", b"adobe.xmp"))
+def _decode(data: bytes, kind: str, decoder: Decoder) -> Tensor:
+    if kind == "JPEG":
+        return _decode_jpeg(data, decoder)
+    if kind == "PNG":
+        png = read_header(data)
+        _refuse_bomb(png.width, png.height)
+        if decoder != "pillow" and png.is_ordinary and torchcodec_version() is not None:
+            from torchcodec.decoders import decode_png
+
+            return cast(Tensor, decode_png(data, mode="GRAY" if png.colour_type == 0 else "RGB"))
+        return _decode_with_pillow(data, kind, png)
+    if kind == "TIFF":
+        pixels = _decode_deep_tiff(data)
+        if pixels is not None:
+            return pixels
+    return _decode_with_pillow(data, kind, None)
 
 
-def _decode_with_torchcodec(data: bytes, image: Image.Image, channels: int) -> Tensor:
-    from torchcodec.decoders import decode_jpeg, decode_png
-
-    decode = decode_jpeg if image.format == "JPEG" else decode_png
-    native = "GRAY" if image.mode == "L" else "RGB"
-    if image.format == "JPEG":
-        _refuse_cut_jpeg(data)
-    return _to_channels(cast(Tensor, decode(data, mode=native)), channels)
-
-
-def _decode_with_pillow(image: Image.Image, channels: int) -> Tensor:
-    image.seek(0)
-    image.load()
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        pixels = torch.from_numpy(_scale_to_bytes(np.asarray(upright)))[None]
-        return _to_channels(pixels, channels)
-    if upright.has_transparency_data:
-        background = Image.new("RGBA", upright.size, (*_BACKGROUND, 255))
-        upright = Image.alpha_composite(background, upright.convert("RGBA"))
-    if upright.mode not in ("L", "RGB"):
-        upright = upright.convert("L" if upright.mode == "1" else "RGB")
-    array = np.array(upright)
-    pixels = torch.from_numpy(array)
-    return _to_channels(pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous(), channels)
+def _decode_deep_tiff(data: bytes) -> Tensor | None:
+    """Returns a TIFF's pixels where its samples are not plain bytes; None leaves it to Pillow."""
+    try:
+        with _quiet(), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+            _refuse_bomb(*image.size)
+            refuse_camera_raw(image)
+            if is_plain(image):
+                return None
+    except UnidentifiedImageError:
+        pass  # a kind that Pillow does not have
+    found = read_samples(data, Image.MAX_IMAGE_PIXELS)
+    if found is None:
+        return None
+    values, alpha, orientation = found
+    return upright(channels_first(values, alpha), orientation).contiguous()
 
 
-def _scale_to_bytes(values: np.ndarray) -> np.ndarray:  # uint16, int32 or float32
-    """Scales 16-bit and wider grey values to uint8: by 257 when they are 16-bit, by their maximum when wider."""
-    wide = values.astype(np.float64)
-    top = float(wide.max(initial=0.0))
-    scale = 255.0 if top <= 1.0 and values.dtype.kind == "f" else 255.0 / (65535.0 if top <= 65535 else top)
-    return np.clip(np.rint(wide * scale), 0, 255).astype(np.uint8)
+def _decode_jpeg(data: bytes, decoder: Decoder) -> Tensor:
+    marks = read_marks(data)
+    if marks is not None:
+        refuse_kind(data, marks)
+        _refuse_bomb(marks.width, marks.height)
+        pixels = _decode_ordinary_jpeg(data, marks, decoder) if decoder != "pillow" and marks.is_ordinary else None
+        if pixels is not None:
+            return pixels
+    refuse_damage(data, marks)
+    return _decode_with_pillow(data, "JPEG", None)
+
+
+def _decode_ordinary_jpeg(data: bytes, marks: JpegMarks, decoder: Decoder) -> Tensor | None:
+    if decoder == "auto" and simplejpeg_version() is not None:
+        pixels = decode_strictly(data, marks)
+        return None if pixels is None else upright(pixels, _jpeg_orientation(data, marks))
+    if torchcodec_version() is None or marks.orientation != 1:
+        return None  # torchcodec 0.17 turns pictures upright by itself and another version may not: left to Pillow
+    refuse_damage(data, marks)
+    return decode_with_torchcodec(data, marks)
+
+
+def _jpeg_orientation(data: bytes, marks: JpegMarks) -> int:
+    if marks.orientation is not None:
+        return marks.orientation
+    with _quiet(), Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        return orientation_of(image)
+
+
+def _decode_with_pillow(data: bytes, kind: str, png: PngHeader | None) -> Tensor:
+    with _quiet(), open_heif(data) if kind == "HEIF" else Image.open(io.BytesIO(data), formats=[kind]) as image:
+        _refuse_bomb(*image.size)
+        pixels = pixels_of(image, data, png)
+        _refuse_bomb(*image.size)  # a GIF's frame may turn out larger than its canvas
+        return upright(pixels, orientation_of(image)).contiguous()
+
+
+def _refuse_bomb(width: int, height: int) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        raise _Bomb(f"{width} × {height} is {width * height:,} pixels, and at most {limit:,} are decoded")
+
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_saved: warnings.catch_warnings | None = None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Pillow warns of odd metadata and of large pictures; what it cannot decode it raises, and pixels we count.
+
+    `warnings.catch_warnings` alone is not safe where several threads decode: the first to enter saves what the last to
+    leave restores.
+    """
+    global _quiet_depth, _quiet_saved
+    with _quiet_lock:
+        _quiet_depth += 1
+        if _quiet_depth == 1:
+            _quiet_saved = warnings.catch_warnings()
+            _quiet_saved.__enter__()
+            warnings.simplefilter("ignore")
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0 and _quiet_saved is not None:
+                _quiet_saved.__exit__(None, None, None)
+                _quiet_saved = None
 
 
 def _to_channels(pixels: Tensor, channels: int) -> Tensor:
@@ -139,24 +218,7 @@ def _to_channels(pixels: Tensor, channels: int) -> Tensor:
         return pixels
     if channels == 3:
         return pixels.expand(3, -1, -1).contiguous()
-    # ITU-R 601-2 luma in integers, the arithmetic of Pillow's convert("L"), so both decoders agree to the bit.
+    # ITU-R 601-2 luma in integers, the arithmetic of Pillow's convert("L"), so all decoders agree to the bit.
     red, green, blue = pixels.to(torch.int32)
     luma: Tensor = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
     return luma.to(torch.uint8)[None]
-
-
-def _refuse_cut_jpeg(data: bytes) -> None:
-    """Raises when a JPEG has no end marker: decoders then make up the missing rows as grey."""
-    if data.rfind(b"\xff\xd9") < 0:
-        raise ValueError("a JPEG without its end marker")
-
-
-def _describe(data: bytes) -> str:
-    head = data[:64].lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "it looks like a web page"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer; run `git lfs pull`"
-    if not any(data[:4096]):
-        return "it is all zeros"
-    return f"{len(data):,} bytes that no decoder recognises"

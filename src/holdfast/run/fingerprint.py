@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from holdfast.data.decode import torchcodec_version
+from holdfast.data.decode import decoder_versions
 
 # Those of environment.json that a different value of makes different bits possible.
 _EXACTNESS_KEYS = ("device", "threads", "machine", "decoder", "versions")
@@ -21,7 +21,7 @@ def fingerprint(device: torch.device, precision: str) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in ("holdfast", "torch", "torchvision", "timm", "numpy", "pillow")},
-        "decoder": f"torchcodec {torchcodec_version()}" if torchcodec_version() else "pillow",
+        "decoder": decoder_versions(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "threads": torch.get_num_threads(),

@@ -71,8 +71,9 @@ def test_pictures_are_read_in_grey_when_asked(picture_folder: Path) -> None:
 
 
 def test_the_decoder_asked_for_is_used(picture_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A collection with decoder="pillow" never asks torchcodec."""
-    monkeypatch.setattr("holdfast.data.decode._decode_with_torchcodec", None)
+    """A collection with decoder="pillow" takes no pixels from simplejpeg or torchcodec."""
+    monkeypatch.setattr("holdfast.data.decode.decode_strictly", None)
+    monkeypatch.setattr("holdfast.data.decode.decode_with_torchcodec", None)
     assert pictures_of(picture_folder, decoder="pillow").read(0).shape == (3, 24, 32)
 
 

@@ -1,0 +1,31 @@
+"""Turning pixels upright: the eight orientations of EXIF, and where Pillow finds them."""
+
+from __future__ import annotations
+
+import struct
+
+from PIL import ExifTags, Image
+from torch import Tensor
+
+
+def upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Returns a view of `[C, H, W]` pixels turned as EXIF asks (JEITA CP-3451, tag 0x0112); 1 changes nothing."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels.flip(1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels.flip(2)
+    return pixels
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Returns 1 to 8 from EXIF, or from XMP where EXIF is silent; 1 where neither can be read.
+
+    Metadata that cannot be read is no reason to refuse a picture: without it, it lies as it was stored.
+    """
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (ValueError, SyntaxError, OSError, TypeError, KeyError, IndexError, OverflowError, struct.error):
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
