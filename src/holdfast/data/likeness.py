@@ -19,7 +19,7 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 THUMBNAIL_SIDE = 8
-MIN_SIDE = 16  # a picture smaller than this has hardly more pixels than the hash has bits
+MIN_SIDE = 32  # pixels; below it different pictures look the same: of MNIST (28), thousands of ones
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601
 _SAMPLED_SIDE = 192  # larger pictures are sampled: a cell's mean of 400 pixels is the mean to within a grey level
 _FLAT = 0.5  # grey levels; two cells closer than this are equal, so that the noise of a JPEG sets no bits
