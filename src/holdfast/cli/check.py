@@ -54,10 +54,11 @@ def command(
 ) -> int:
     """Say all that is wrong with DATA, and what is in it. DATA is only read; every picture is decoded once.
 
-    Errors: files that cannot be read or are no whole pictures, class lists that do not fit, equal pictures with different
-    labels. Warnings: copies and groups in more than one set, pictures that look the same with different labels, names
-    that lie, class names that differ only in case, classes that are tiny, missing from a set or far larger than others.
-    Notes: sideways, CMYK, 16-bit, transparent and animated pictures, profiles, rare modes, copies within a set.
+    Errors: files that cannot be read or are no whole pictures, class lists that do not fit, equal pictures with
+    different labels. Warnings: copies and groups in more than one set, pictures that look the same with different
+    labels, names that lie, class names that differ only in case, classes that are tiny, missing from a set or far
+    larger than others. Notes: sideways, CMYK, 16-bit, transparent and animated pictures, profiles, rare modes, copies
+    within a set.
 
     Exit code 0: no errors. 3: errors.
     """

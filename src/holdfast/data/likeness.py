@@ -58,4 +58,5 @@ def _means(length: int, cells: int) -> Floats:
     edges = np.arange(cells + 1) * (length / cells)
     place = np.arange(length)
     covered = np.minimum(edges[1:, None], place + 1) - np.maximum(edges[:-1, None], place)
-    return (np.clip(covered, 0, 1) * (cells / length)).astype(np.float32)
+    weights: Floats = (np.clip(covered, 0, 1) * (cells / length)).astype(np.float32)
+    return weights

@@ -1,4 +1,4 @@
-"""What is wrong with a collection of pictures, and what is in it: looked at before training, and by `holdfast check`."""
+"""What is wrong with a collection of pictures, and what is in it: before training, and by `holdfast check`."""
 
 from holdfast.data.check.finding import Finding, Item
 from holdfast.data.check.report import Report, check_data

@@ -1,7 +1,7 @@
 """Pictures that are there more than once: in several sets, under several labels, or simply twice.
 
-Equal files with different labels are an error: no model can learn both, and one of them is wrong. Copies in two sets are
-a warning: training works, and its scores are too good. Pictures that only look the same are a matter of judgement, so
+Equal files with different labels are an error: no model can learn both, and one is wrong. Copies in two sets are a
+warning: training works, and its scores are too good. Pictures that only look the same are a matter of judgement, so
 they are warnings at most.
 """
 
@@ -101,7 +101,7 @@ def _line(layout: Layout, group: Indices, kind: str) -> str:
 
 
 def group_findings(layout: Layout, spec: str) -> list[Finding]:
-    """Returns a finding for groups that stand in more than one set; see `group_names`. Raises ConfigError, DataError."""
+    """Returns a finding on groups in more than one set. Raises ConfigError and DataError as `group_names` does."""
     if not layout.names:
         return []
     notices: list[str] = []
@@ -117,13 +117,13 @@ def group_findings(layout: Layout, spec: str) -> list[Finding]:
             one_of_each = {layout.sets[i]: i for i in reversed(indices)}
             items.append(Item(f"{shown(name)}: {told}", tuple(sorted(one_of_each.values()))))
     findings = [Finding("note", "groups", shown(line)) for line in notices]
-    findings.append(Finding("note", "groups", f"{count(len(members), 'group')} by {spec!r}"))
+    findings.append(Finding("note", "groups", f"{count(len(members), 'group')} by {spec}"))
     if items:
         findings.append(
             Finding(
                 "warning",
                 "group-across-sets",
-                f"{count(len(items), 'group')} of {len(members):,} (by {spec!r}) in more than one set",
+                f"{count(len(items), 'group')} of {len(members):,} (by {spec}) in more than one set",
                 "Scores on val and test will be too good. Keep each group on one side.",
                 items,
             )

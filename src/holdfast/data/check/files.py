@@ -16,7 +16,7 @@ LONG_RATIO = 4.0  # of the long side to the short one; a square crop sees less t
 _FAULTS = {
     "unreadable": ("{} that cannot be read", "Make them readable, or take them away."),
     "empty": ("{} of zero bytes", "Fetch them again, or take them away."),
-    "not-a-picture": ("{} that no decoder recognises", "Convert them, or take them away."),
+    "not-a-picture": ("{} that cannot be decoded as pictures", "Convert them, or take them away."),
     "damaged": ("{} damaged or cut short", "Fetch them again, or leave them out with train --on-bad-image skip."),
     "bomb": ("{} with more pixels than are decoded", "Make them smaller."),
 }

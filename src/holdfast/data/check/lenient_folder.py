@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from holdfast.data.check.finding import Finding, Item, shown
+from holdfast.data.check.finding import Finding, Item, Severity, shown
 from holdfast.data.files import is_image_name, natural_key
 
 _SET_FOLDERS = {
@@ -95,14 +95,13 @@ def _note(
     title: str,
     advice: str,
     lines: list[str],
-    severity: str = "error",
+    severity: Severity = "error",
     noun: str = "path",
     plural: str = "",
 ) -> None:
     if lines:
         counted = f"{len(lines):,} {noun if len(lines) == 1 else plural or noun + 's'}"
-        level = "error" if severity == "error" else "warning"
-        found.findings.append(Finding(level, code, title.format(counted), advice, [Item(shown(x)) for x in lines]))
+        found.findings.append(Finding(severity, code, title.format(counted), advice, [Item(shown(x)) for x in lines]))
 
 
 def _add(found: LenientFolder, paths: list[str], class_name: str, set_name: str) -> None:

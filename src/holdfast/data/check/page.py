@@ -14,13 +14,13 @@ from PIL import Image
 
 from holdfast.data.check.classes import counts_by_set
 from holdfast.data.check.finding import SEVERITIES, Finding, Item, count, shown
-from holdfast.data.check.page_style import STYLE
 from holdfast.data.check.report import Report
 from holdfast.data.check.survey import sizes, survey
 from holdfast.data.decode import decode_image
 from holdfast.data.sample import SET_NAMES
 from holdfast.errors import ConfigError, DataError
 
+_STYLE = Path(__file__).with_name("page.css")
 THUMBNAIL = 150  # pixels, the long side
 _CASES = 24  # of a finding, with pictures
 _SIDE_BY_SIDE = 6  # pictures of a case
@@ -46,12 +46,12 @@ def render_page(report: Report) -> str:
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{name} – holdfast check</title><style>{STYLE}</style></head><body><main>",
+        f"<title>{name} – holdfast check</title><style>{_STYLE.read_text(encoding='utf-8')}</style></head><body><main>",
         _head(report, name),
         _overview(report, thumbnails),
         *(findings or ['<p class="fine">Nothing is wrong and nothing is unusual.</p>']),
-        f"<footer>holdfast check {name} · {report.seconds:.1f} s · pictures shown upright, at most {THUMBNAIL} pixels"
-        "</footer></main></body></html>",
+        f"<footer>holdfast check {name} · {report.seconds:.1f} s · pictures are shown upright</footer>",
+        "</main></body></html>",
     ]
     return "\n".join(parts)
 
@@ -125,7 +125,10 @@ def _overview(report: Report, thumbnails: _Thumbnails) -> str:
         ]
     boxes = "".join(f"<div><b>{number}</b><span>{what}</span></div>" for number, what in figures)
     tables = "".join(_table(name, values) for name, values in survey(report.facts).items() if values)
-    return f'<section class="figures">{boxes}</section>{_chart(report, thumbnails)}<section class="tables">{tables}</section>'
+    return (
+        f'<section class="figures">{boxes}</section>{_chart(report, thumbnails)}'
+        f'<section class="tables">{tables}</section>'
+    )
 
 
 def _table(name: str, values: dict[str, int]) -> str:
@@ -139,7 +142,7 @@ def _chart(report: Report, thumbnails: _Thumbnails) -> str:
     if not layout.classes:
         return ""
     counts = counts_by_set(layout)
-    sets = [name for name in (*SET_NAMES, "") if name in counts]
+    sets: list[str] = [name for name in (*SET_NAMES, "") if name in counts]
     totals = Counter({name: sum(by[name] for by in counts.values()) for name in layout.classes})
     names = layout.classes
     left_out = len(names) - _CLASSES
@@ -164,12 +167,17 @@ def _chart(report: Report, thumbnails: _Thumbnails) -> str:
                     f"<td>{numbers}</td></tr>")  # fmt: skip
     legend = "".join(f'<span><i class="{s}"></i>{s}</span>' for s in sets if s)
     more = f"<p>{count(left_out, 'class', 'classes')} between these left out.</p>" if left_out > 0 else ""
-    return f'<section class="chart"><h2>Classes</h2><p class="legend">{legend}</p><table>{"".join(rows)}</table>{more}</section>'
+    return (
+        f'<section class="chart"><h2>Classes</h2><p class="legend">{legend}</p><table>{"".join(rows)}</table>{more}'
+        "</section>"
+    )
 
 
 def _finding(finding: Finding, report: Report, thumbnails: _Thumbnails) -> str:
     title = escape(finding.title[:1].upper() + finding.title[1:])
     advice = f"<p>{escape(finding.advice)}</p>" if finding.advice else ""
+    if finding.items and all(i.pictures and all(report.facts[k].fault for k in i.pictures) for i in finding.items):
+        return _broken(finding, report, title, advice)
     with_pictures = [item for item in finding.items if item.pictures][:_CASES]
     cases = "".join(_case(item, report, thumbnails) for item in with_pictures)
     wide = any(len(item.pictures) > 1 for item in with_pictures)
@@ -177,6 +185,26 @@ def _finding(finding: Finding, report: Report, thumbnails: _Thumbnails) -> str:
     return (
         f'<section class="finding {finding.severity}" id="{finding.code}"><h2><em>{finding.severity}</em>{title}</h2>'
         f"{advice}{grid}{_list(finding, len(with_pictures))}</section>"
+    )
+
+
+def _broken(finding: Finding, report: Report, title: str, advice: str) -> str:
+    """Returns files that cannot be shown as a table of their names."""
+    layout, rows = report.layout, []
+    for item in finding.items[:_LISTED]:
+        index = item.pictures[0]
+        name = shown(layout.names[index])
+        where = layout.sets[index]
+        tags = f'<span class="set {where}">{where}</span>' if where else ""
+        rows.append(
+            f'<tr><td class="path">{escape(name)}</td><td>{escape(shown(layout.class_of(index)))}</td><td>{tags}</td>'
+            f"<td>{escape(item.text.removeprefix(f'{name}: '))}</td></tr>"
+        )
+    more = len(finding.items) - _LISTED
+    rest = f"<p>… and {more:,} more: holdfast check --json lists them</p>" if more > 0 else ""
+    return (
+        f'<section class="finding {finding.severity}" id="{finding.code}"><h2><em>{finding.severity}</em>{title}</h2>'
+        f'{advice}<table class="broken-files">{"".join(rows)}</table>{rest}</section>'
     )
 
 

@@ -18,9 +18,11 @@ import xxhash
 from holdfast.data.check.header import Header, read_header
 from holdfast.data.decode import decode_image
 from holdfast.data.image_file import read_image_file
-from holdfast.data.image_kinds import kind_of
+from holdfast.data.image_kinds import FORMATS, kind_of
 from holdfast.data.likeness import MIN_SIDE, Likeness, likeness_of
 from holdfast.errors import DataError
+
+_BUNDLE = 16
 
 Fault = Literal["", "unreadable", "empty", "not-a-picture", "bomb", "damaged"]
 
@@ -68,7 +70,7 @@ def probe(path: Path, shown: str | None = None, *, likeness: bool = True) -> Fac
         pixels = decode_image(data)
     except DataError as error:
         text = _reason(error, path)
-        fault: Fault = "bomb" if "decompression bomb" in text else "damaged" if kind else "not-a-picture"
+        fault: Fault = "bomb" if "decompression bomb" in text else "damaged" if kind in FORMATS else "not-a-picture"
         return Facts(len(data), digest, fault, f"{shown}: {text}", kind, read_header(data, kind) if kind else Header())
     large_enough = min(pixels.shape[1:]) >= MIN_SIDE
     return Facts(
@@ -92,8 +94,12 @@ def in_threads(
         progress: called with the number done so far.
     """
     threads = threads or min(num_cores(), 16)
+    # Handing a small picture to a thread takes as long as decoding it, so they are handed over in bundles.
+    size = max(1, min(_BUNDLE, num // (threads * 4)))
+    bundles = [range(start, min(start + size, num)) for start in range(0, num, size)]
     with one_torch_thread(), ThreadPoolExecutor(threads) as pool:
-        return list(_counted(pool.map(work, range(num)), progress))
+        done = pool.map(lambda bundle: [work(index) for index in bundle], bundles)
+        return list(_counted((facts for bundle in done for facts in bundle), progress))
 
 
 def num_cores() -> int:

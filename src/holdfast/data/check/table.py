@@ -51,7 +51,9 @@ def print_summary(report: Report, console: Console) -> None:
 
 def _class_table(report: Report, lines: box.Box | None) -> Table:
     counts = counts_by_set(report.layout)
-    sets = [name for name in SET_NAMES if name in counts] or [""]
+    sets: list[str] = [name for name in SET_NAMES if name in counts]
+    if "" in counts:
+        sets.append("")
     totals = {name: sum(by.get(name, 0) for by in counts.values()) for name in report.layout.classes}
     names = list(totals)
     left_out = len(names) - _CLASSES_SHOWN
@@ -62,11 +64,11 @@ def _class_table(report: Report, lines: box.Box | None) -> Table:
     for set_name in sets:
         table.add_column(set_name or "pictures", justify="right")
     for name in names:
-        numbers = [counts[s][name] if s in counts else 0 for s in sets]
+        numbers = [counts[s][name] for s in sets]
         table.add_row(Text(shown(name)), *(Text(f"{n:,}", "" if n else "bold red") for n in numbers))
     if left_out > 0:
         table.add_row(Text(f"… and {left_out:,} more", "dim"), *("" for _ in sets))
-    every = [sum(counts[s].values()) if s in counts else 0 for s in sets]
+    every = [sum(counts[s].values()) for s in sets]
     table.add_section()
     table.add_row(Text("all", "bold"), *(Text(f"{n:,}", "bold") for n in every))
     return table
