@@ -23,7 +23,7 @@ def counts_by_set(layout: Layout) -> dict[str, dict[str, int]]:
 def class_findings(layout: Layout) -> list[Finding]:
     """Returns findings on class names and on the sizes of classes."""
     counts = counts_by_set(layout)
-    return [*_names(layout.classes), *_missing(counts, layout), *_sizes(counts, layout)]
+    return [*_names(layout.classes), *_missing(counts), *_sizes(counts, layout)]
 
 
 def _names(classes: list[str]) -> list[Finding]:
@@ -53,7 +53,7 @@ def _names(classes: list[str]) -> list[Finding]:
     return findings
 
 
-def _missing(counts: dict[str, dict[str, int]], layout: Layout) -> list[Finding]:
+def _missing(counts: dict[str, dict[str, int]]) -> list[Finding]:
     items = [
         Item(f"{shown(name)}: none in {set_name}")
         for set_name, by_class in counts.items()
@@ -64,8 +64,6 @@ def _missing(counts: dict[str, dict[str, int]], layout: Layout) -> list[Finding]
     if not items:
         return []
     words = f"{count(len(items), 'class is', 'classes are')} missing in val or test"
-    # The folder's own notice says the same for each class.
-    layout.findings[:] = [one for one in layout.findings if "has no pictures in" not in one.title]
     advice = "Nothing will be known of how well these are told apart. Indices stay as they are in train."
     return [Finding("warning", "class-missing", words, advice, items)]
 

@@ -121,7 +121,7 @@ def _refused_table(
     lines = dict.fromkeys([*table.problems, *files.problems, *(item.text for item in findings[0].items)])
     findings[0].items = [Item(shown(line)) for line in lines]
     labels = _labels(table, label_column)
-    kept = list({path: k for k, path in reversed(list(enumerate(files.paths))) if path}.values())[::-1]
+    kept = sorted({path: k for k, path in reversed(list(enumerate(files.paths))) if path}.values())
     classes = sorted({labels[k] for k in kept if labels[k]}, key=natural_key)
     index = {name: k for k, name in enumerate(classes)}
     columns = {name: [cells[k] for k in kept] for name, cells in table.columns().items()}
