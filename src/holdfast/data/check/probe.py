@@ -6,7 +6,7 @@ Problems are returned, not raised, so that all files are told of at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +19,10 @@ from holdfast.data.check.header import Header, read_header
 from holdfast.data.decode import decode_image
 from holdfast.data.image_file import read_image_file
 from holdfast.data.image_kinds import FORMATS, kind_of
-from holdfast.data.likeness import MIN_SIDE, Likeness, likeness_of
+from holdfast.data.likeness import MIN_SIDE, Bytes, Likeness, likenesses_of, sampled
 from holdfast.errors import DataError
 
-_BUNDLE = 16
+_BUNDLE = 32
 
 Fault = Literal["", "unreadable", "empty", "not-a-picture", "bomb", "damaged"]
 
@@ -57,48 +57,57 @@ def probe(path: Path, shown: str | None = None, *, likeness: bool = True) -> Fac
         shown: what to call it; by default its path.
         likeness: whether to say what it looks like.
     """
+    return with_likenesses([probe_without_likeness(path, shown, keep=likeness)])[0]
+
+
+def probe_without_likeness(path: Path, shown: str | None = None, *, keep: bool = True) -> tuple[Facts, Bytes | None]:
+    """Returns a file's facts and, for `with_likenesses`, a sample of its pixels. Args: `keep`, False for no sample."""
     shown = str(path) if shown is None else shown
     try:
         data = read_image_file(path)
     except DataError as error:
-        return Facts(-1, "", "unreadable", f"{shown}: {_reason(error, path)}")
+        return Facts(-1, "", "unreadable", f"{shown}: {_reason(error, path)}"), None
     digest = xxhash.xxh3_128_hexdigest(data)
     if not data:
-        return Facts(0, digest, "empty", f"{shown}: the file is empty (0 bytes)")
+        return Facts(0, digest, "empty", f"{shown}: the file is empty (0 bytes)"), None
     kind = kind_of(data) or ""
     try:
         pixels = decode_image(data)
     except DataError as error:
         text = _reason(error, path)
         fault: Fault = "bomb" if "decompression bomb" in text else "damaged" if kind in FORMATS else "not-a-picture"
-        return Facts(len(data), digest, fault, f"{shown}: {text}", kind, read_header(data, kind) if kind else Header())
-    large_enough = min(pixels.shape[1:]) >= MIN_SIDE
-    return Facts(
-        len(data),
-        digest,
-        "",
-        None,
-        kind,
-        read_header(data, kind),
-        likeness_of(pixels.numpy()) if likeness and large_enough else None,
-    )
+        header = read_header(data, kind) if kind else Header()
+        return Facts(len(data), digest, fault, f"{shown}: {text}", kind, header), None
+    sample = sampled(pixels.numpy()) if keep and min(pixels.shape[1:]) >= MIN_SIDE else None
+    return Facts(len(data), digest, "", None, kind, read_header(data, kind)), sample
+
+
+def with_likenesses(probed: Sequence[tuple[Facts, Bytes | None]]) -> list[Facts]:
+    """Returns the facts, with a likeness where there is a sample."""
+    found = iter(likenesses_of([sample for _, sample in probed if sample is not None]))
+    return [facts if sample is None else facts._replace(likeness=next(found)) for facts, sample in probed]
 
 
 def in_threads(
-    work: Callable[[int], Facts], num: int, threads: int | None = None, progress: Callable[[int], None] | None = None
+    work: Callable[[int], tuple[Facts, Bytes | None]],
+    num: int,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> list[Facts]:
-    """Returns `[work(0), …, work(num - 1)]`, worked on side by side.
+    """Returns the facts of 0 … num - 1 with their likenesses, worked on side by side.
 
     Args:
+        work: returns what `probe_without_likeness` does.
         threads: by default one a core, 16 at most; decoders release the interpreter's lock.
         progress: called with the number done so far.
     """
     threads = threads or min(num_cores(), 16)
-    # Handing a small picture to a thread takes as long as decoding it, so they are handed over in bundles.
+    # Handing a small picture to a thread, and each step of looking at it, takes as long as decoding it: bundles share
+    # what they can. A bundle holds samples, never whole pictures.
     size = max(1, min(_BUNDLE, num // (threads * 4)))
     bundles = [range(start, min(start + size, num)) for start in range(0, num, size)]
     with one_torch_thread(), ThreadPoolExecutor(threads) as pool:
-        done = pool.map(lambda bundle: [work(index) for index in bundle], bundles)
+        done = pool.map(lambda bundle: with_likenesses([work(index) for index in bundle]), bundles)
         return list(_counted((facts for bundle in done for facts in bundle), progress))
 
 

@@ -17,10 +17,10 @@ from holdfast.data.check.files import file_findings
 from holdfast.data.check.finding import SEVERITIES, Finding
 from holdfast.data.check.header import Header
 from holdfast.data.check.layout import Layout, read_layout
-from holdfast.data.check.probe import Facts, in_threads, probe
+from holdfast.data.check.probe import Facts, in_threads, probe_without_likeness
 from holdfast.data.check.survey import sizes, survey
 from holdfast.data.duplicates import NEAR_DISTANCE
-from holdfast.data.likeness import MIN_SIDE, likeness_of
+from holdfast.data.likeness import MIN_SIDE, Bytes, sampled
 from holdfast.data.sample import Pictures
 from holdfast.errors import DataError
 
@@ -136,7 +136,7 @@ def _all_facts(
     root, pictures = layout.root, layout.pictures
     if root is not None:
         return in_threads(
-            lambda i: probe(root / layout.names[i], layout.names[i], likeness=likeness),
+            lambda i: probe_without_likeness(root / layout.names[i], layout.names[i], keep=likeness),
             len(layout.names),
             workers,
             progress,
@@ -146,11 +146,11 @@ def _all_facts(
     return in_threads(lambda i: _probe_array(pictures, i, likeness), len(pictures), workers, progress)
 
 
-def _probe_array(pictures: Pictures, index: int, likeness: bool) -> Facts:
+def _probe_array(pictures: Pictures, index: int, likeness: bool) -> tuple[Facts, Bytes | None]:
     try:
         pixels = pictures.read(index)
     except DataError as error:
-        return Facts(-1, "", "unreadable", str(error))
+        return Facts(-1, "", "unreadable", str(error)), None
     values = pixels.contiguous().numpy()
     digest = xxhash.xxh3_128_hexdigest(values.tobytes() + repr(values.shape).encode())
     channels, height, width = values.shape
@@ -160,4 +160,4 @@ def _probe_array(pictures: Pictures, index: int, likeness: bool) -> Facts:
             values.nbytes, digest, "damaged", f"{pictures.name(index)}: values that are not finite", "", header
         )
     alike = likeness and values.dtype == np.uint8 and min(height, width) >= MIN_SIDE
-    return Facts(values.nbytes, digest, "", None, "", header, likeness_of(values) if alike else None)
+    return Facts(values.nbytes, digest, "", None, "", header), sampled(values) if alike else None

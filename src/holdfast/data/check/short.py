@@ -10,7 +10,7 @@ from holdfast.data.check.classes import class_findings
 from holdfast.data.check.copies import exact_findings
 from holdfast.data.check.finding import Finding
 from holdfast.data.check.layout import layout_of
-from holdfast.data.check.probe import Facts, in_threads, probe
+from holdfast.data.check.probe import Facts, in_threads, probe, probe_without_likeness
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Collection
 
@@ -30,7 +30,7 @@ def check_files(pictures: FilePictures, progress: Callable[[int], None] | None =
     Args:
         progress: called with the number of pictures done so far.
     """
-    facts = in_threads(lambda i: probe(pictures.path(i), likeness=False), len(pictures), progress=progress)
+    facts = in_threads(lambda i: probe_without_likeness(pictures.path(i), keep=False), len(pictures), progress=progress)
     return [_checked(one) for one in facts]
 
 

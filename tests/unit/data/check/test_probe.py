@@ -79,7 +79,7 @@ def test_a_file_without_permission_is_unreadable(tmp_path: Path, monkeypatch: py
 def test_work_is_done_once_each_and_in_order(num: int) -> None:
     """However it is bundled and shared out, the results stand in order and progress counts them."""
     counted: list[int] = []
-    found = in_threads(lambda i: Facts(i, "", "", None), num, 3, counted.append)
+    found = in_threads(lambda i: (Facts(i, "", "", None), None), num, 3, counted.append)
     assert [facts.num_bytes for facts in found] == list(range(num))
     assert counted == list(range(1, num + 1))
 
@@ -88,7 +88,7 @@ def test_torch_has_its_threads_back_after_an_error() -> None:
     """An error in the work comes through, and the setting is put back."""
     torch.set_num_threads(2)
 
-    def fail(_index: int) -> Facts:
+    def fail(_index: int) -> tuple[Facts, None]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
