@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -70,6 +72,16 @@ def picture_folder(tmp_path: Path) -> Path:
             pixels[..., 2 - label] += 150
             Image.fromarray(pixels).save(root / name / f"{number}.jpg", quality=95)
     return root
+
+
+@pytest.fixture(scope="session")
+def faulty() -> ModuleType:
+    """`faulty_folder.py`, which makes folders with every fault; --import-mode=importlib keeps it off sys.path."""
+    spec = importlib.util.spec_from_file_location("faulty_folder", Path(__file__).with_name("faulty_folder.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train on DATA; the same command again goes on where it stopped",
     "val": "loss and accuracy of a model on labelled pictures",
     "predict": "class names and probabilities for pictures",
+    "check": "all that is wrong with DATA: damage, classes, copies, leaks",
     "split": "divide DATA into train, val and test, or into folds, as a table",
     "show": "a labelled grid of pictures",
     "inspect": "names, types, shapes and counts in any checkpoint",

@@ -40,11 +40,12 @@ def exact_duplicates(digests: Sequence[Hashable]) -> list[Indices]:
 
     An empty digest (a file that could not be read) is equal to none.
     """
-    members: dict[Hashable, list[int]] = {}
+    first: dict[Hashable, int] = {}
+    members: dict[int, list[int]] = {}  # of those with copies only: a list for each of a million pictures is slow
     for index, digest in enumerate(digests):
-        if digest:
-            members.setdefault(digest, []).append(index)
-    return [np.array(group, dtype=np.int64) for group in members.values() if len(group) > 1]
+        if digest and (leader := first.setdefault(digest, index)) != index:
+            members.setdefault(leader, [leader]).append(index)
+    return [np.array(members[leader], dtype=np.int64) for leader in sorted(members)]
 
 
 def near_duplicates(
@@ -141,7 +142,8 @@ def _unit_vectors(flat: Thumbnails) -> npt.NDArray[np.float32]:
     """Returns `[N, T]` float32 of mean 0 and length 1: their dot product is the correlation."""
     vectors = flat.astype(np.float32)
     vectors -= vectors.mean(axis=1, keepdims=True)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    return vectors
 
 
 def _join(leader: Indices, a: Indices, b: Indices) -> Indices:

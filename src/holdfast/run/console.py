@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -93,6 +94,13 @@ class ProgressLine:
     def is_shown(self) -> bool:
         """Whether anybody sees it; if not, do not compute its text."""
         return self._progress is not None
+
+    def begin(self, total: int) -> Callable[[int], None]:
+        """Sets the length of a bar whose length was not known; returns `update`."""
+        self._total = total
+        if self._progress is not None:
+            self._progress.update(self._task, total=total)
+        return self.update
 
     def update(self, done: int, text: str = "") -> None:
         """Moves the bar to `done`."""

@@ -14,7 +14,7 @@ import numpy as np
 from holdfast.checkpoints.digest import digest_of
 from holdfast.config import Config
 from holdfast.data import open_data
-from holdfast.data.check import CheckedFile, check_files
+from holdfast.data.check import CheckedFile, Finding, check_files, short_findings
 from holdfast.data.files import FilePictures
 from holdfast.data.index import (
     compare_with_index,
@@ -61,7 +61,8 @@ def prepare_new(config: Config, collection: Collection, directory: RunDirectory,
     """Checks every picture, divides the collection and writes `split.csv`.
 
     Raises:
-        DataError: pictures cannot be read (`on_bad_image` "error"), or nothing is left of a class.
+        DataError: pictures cannot be read or contradict each other (`on_bad_image` "error"), or nothing is left of a
+            class.
     """
     pictures = collection.pictures
     checked: list[CheckedFile] | None = None
@@ -69,6 +70,7 @@ def prepare_new(config: Config, collection: Collection, directory: RunDirectory,
         with console.progress("checking pictures", len(pictures), unit="picture") as bar:
             checked = check_files(pictures, bar.update)
         collection = _without_bad(collection, checked, config, directory, console)
+        _tell(short_findings(collection, checked), config, console)
     division, notices = divide(config, collection, checked)
     sets = division.sets
     if "val" not in sets:
@@ -107,6 +109,17 @@ def prepare_again(config: Config, collection: Collection, directory: RunDirector
 def split_digest(directory: RunDirectory) -> str:
     """Returns the digest of the run's `split.csv`."""
     return digest_of((directory.path / INDEX_FILE).read_bytes())
+
+
+def _tell(findings: list[Finding], config: Config, console: Console) -> None:
+    """Warns in a line for each finding; raises for one that is an error, unless bad pictures are to be put up with."""
+    for finding in findings:
+        if finding.severity == "error" and config.on_bad_image == "error":
+            raise DataError(
+                f"{finding.title[0].upper()}{finding.title[1:]}:\n{first_of([item.text for item in finding.items])}\n"
+                f"{finding.advice} `holdfast check {config.data}` shows them; --on-bad-image skip trains all the same."
+            )
+        console.warn(f"{finding.title}: `holdfast check {config.data}` shows them")
 
 
 def _without_bad(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from holdfast.data.decode import decode_image
 from holdfast.data.duplicates import NEAR_CORRELATION, NEAR_DISTANCE, near_duplicates
-from holdfast.data.likeness import Likeness, likeness_of
+from holdfast.data.likeness import Likeness, likeness_of, likenesses_of, sampled
 
 
 def _resaved(image: Image.Image, size: tuple[int, int], quality: int) -> np.ndarray:
@@ -73,3 +73,14 @@ def test_any_shape_has_a_likeness(shape: tuple[int, int, int]) -> None:
     """Also a single pixel and slivers; white stays white."""
     found = likeness_of(np.full(shape, 255, dtype=np.uint8))
     assert found.bits == 0 and found.thumbnail.shape == (8, 8, 3) and found.thumbnail.min() == 255
+
+
+def test_pictures_at_once_look_as_they_do_alone() -> None:
+    """Several of different shapes, grey and in colour, worked on together, keep their order and their likeness."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 40, 50), (1, 40, 50), (3, 40, 50), (3, 500, 300), (3, 33, 700), (1, 40, 50)]
+    pictures = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
+    together = likenesses_of([sampled(one) for one in pictures])
+    for one, found in zip(pictures, together, strict=True):
+        alone = likeness_of(one)
+        assert found.bits == alone.bits and np.array_equal(found.thumbnail, alone.thumbnail)

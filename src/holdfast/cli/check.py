@@ -1,0 +1,96 @@
+"""`holdfast check`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from holdfast.cli.options import json_option, print_json, quiet_option, traceback_option
+
+
+@click.command("check")
+@click.argument("data")
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), help="write a page with thumbnails to this file"
+)
+@click.option("--strict", is_flag=True, help="warnings are errors")
+@click.option(
+    "--group-by", metavar="COLUMN|REGEX", help="no group may stand in two sets: a column, or a regex on paths"
+)
+@click.option(
+    "--near-distance",
+    type=click.IntRange(0, 16),
+    default=8,
+    show_default=True,
+    help="bits in which pictures that look the same may differ",
+)
+@click.option("--quick", is_flag=True, help="compare files for equal contents only, not for what they look like")
+@click.option("--no-duplicates", is_flag=True, help="compare no files at all")
+@click.option("--classes", help="class names in the order wanted, comma-separated")
+@click.option("--image-dir", "--data-dir", help="what file names in a CSV are relative to")
+@click.option("--file-column", help="column of file names in a CSV")
+@click.option("--label-column", help="column of labels in a CSV")
+@click.option("--workers", "-j", type=click.IntRange(1, 256), help="pictures read at once  [one a core]")
+@json_option
+@quiet_option
+@traceback_option
+def command(
+    data: str,
+    html: Path | None,
+    strict: bool,
+    group_by: str | None,
+    near_distance: int,
+    quick: bool,
+    no_duplicates: bool,
+    classes: str | None,
+    image_dir: str | None,
+    file_column: str | None,
+    label_column: str | None,
+    workers: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Say all that is wrong with DATA, and what is in it. DATA is only read; every picture is decoded once.
+
+    Errors: files that cannot be read or are no whole pictures, class lists that do not fit, equal pictures with
+    different labels. Warnings: copies and groups in more than one set, pictures that look the same with different
+    labels, names that lie, class names that differ only in case, classes that are tiny, missing from a set or far
+    larger than others. Notes: sideways, CMYK, 16-bit, transparent and animated pictures, profiles, rare modes, copies
+    within a set.
+
+    Exit code 0: no errors. 3: errors.
+    """
+    from rich.console import Console as RichConsole
+
+    from holdfast.data.check import check_data
+    from holdfast.data.check.page import write_page
+    from holdfast.data.check.table import print_report
+    from holdfast.run.console import Console
+
+    talk = Console(quiet=quiet or as_json, to_stderr=True)
+    with talk.progress("checking pictures", 1, unit="picture") as bar:
+        report = check_data(
+            data,
+            classes=[name.strip() for name in classes.split(",")] if classes else None,
+            image_dir=image_dir,
+            file_column=file_column,
+            label_column=label_column,
+            group_by=group_by,
+            duplicates=not no_duplicates,
+            near_distance=None if quick else near_distance,
+            strict=strict,
+            workers=workers,
+            begin=bar.begin,
+        )
+    if html is not None:
+        write_page(report, html)
+    if as_json:
+        print_json(report.to_json())
+    elif not quiet or not report.ok:
+        terminal = sys.stdout.isatty()
+        print_report(report, RichConsole(highlight=False, no_color=not terminal, width=None if terminal else 160))
+        if html is not None:
+            click.echo(f"wrote {html}", err=True)
+    return 0 if report.ok else 3

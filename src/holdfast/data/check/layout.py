@@ -1,0 +1,151 @@
+"""DATA as it lies there, right or wrong: where `open_data` stops at what it cannot use, this goes on and notes it.
+
+What can be trained on is taken from `open_data` itself, so the check and the training never disagree. Only when it
+refuses is DATA walked again, leniently, so that pictures are checked whatever the class folders look like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from holdfast.data.check.finding import Finding, Item, shown
+from holdfast.data.check.lenient_folder import walk_folder
+from holdfast.data.csv_table import LABEL_COLUMNS, files_and_sets
+from holdfast.data.files import FilePictures, natural_key
+from holdfast.data.sample import Collection, Indices, Pictures
+from holdfast.data.sources import open_data
+from holdfast.data.table import Table, read_rows
+from holdfast.errors import DataError
+
+
+@dataclass
+class Layout:
+    """Every picture of DATA that could be found.
+
+    Attributes:
+        names: what each picture is called: its path below `root`, or its place in an array.
+        labels: `[N]` places in `classes`; -1 for a picture of no class.
+        sets: one word a picture, "train", "val" or "test"; "" where DATA does not divide.
+        classes: class names.
+        root: what the names are relative to; None for arrays.
+        pictures: the collection, where it can be opened; arrays are read from it.
+        columns: of a CSV.
+        findings: what is wrong with the structure, and what else there is to know of it.
+    """
+
+    names: list[str] = field(default_factory=list)
+    labels: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
+    sets: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    root: Path | None = None
+    pictures: Pictures | None = None
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def class_of(self, index: int) -> str:
+        """Returns the class name of a picture, "" for a picture of no class."""
+        return self.classes[self.labels[index]] if self.labels[index] >= 0 else ""
+
+
+def read_layout(
+    source: str,
+    *,
+    classes: Sequence[str] | None = None,
+    image_dir: str | None = None,
+    file_column: str | None = None,
+    label_column: str | None = None,
+) -> Layout:
+    """Returns what lies at DATA. Arguments as for `open_data`.
+
+    Raises:
+        DataError: there is nothing at `source`.
+    """
+    try:
+        collection = open_data(
+            source, classes=classes, image_dir=image_dir, file_column=file_column, label_column=label_column
+        )
+    except DataError as error:
+        path = Path(source).expanduser()
+        if not path.exists() or source == "digits" or source.startswith("torchvision:"):
+            raise
+        if path.is_dir():
+            return _refused_folder(path, error, classes)
+        return _refused_table(
+            path, error, Path(image_dir).expanduser() if image_dir else None, file_column, label_column
+        )
+    return layout_of(collection)
+
+
+def layout_of(collection: Collection) -> Layout:
+    """Returns the layout of a collection that is open."""
+    pictures = collection.pictures
+    sets = np.full(len(pictures), "", dtype=object)
+    for name, indices in collection.sets.items():
+        sets[indices] = name
+    notes = [Finding("note", "structure", shown(line)) for line in collection.notices]
+    return Layout(
+        [pictures.name(i) for i in range(len(pictures))],
+        pictures.labels,
+        sets.tolist(),
+        list(pictures.classes),
+        pictures.root if isinstance(pictures, FilePictures) else None,
+        pictures,
+        collection.columns,
+        notes,
+    )
+
+
+def _refused_folder(root: Path, error: DataError, classes: Sequence[str] | None) -> Layout:
+    found = walk_folder(root, classes)
+    if not any(finding.severity == "error" for finding in found.findings):
+        found.findings.insert(0, _refusal(error))
+    index = {name: k for k, name in enumerate(found.classes)}
+    labels = np.array([index.get(name, -1) for name in found.class_names], dtype=np.int64)
+    return Layout(found.paths, labels, found.sets, found.classes, root, findings=found.findings)
+
+
+def _refused_table(
+    path: Path, error: DataError, image_dir: Path | None, file_column: str | None, label_column: str | None
+) -> Layout:
+    """Takes from a CSV the rows whose files are there, whatever the others are."""
+    findings = [_refusal(error)]
+    try:
+        table = read_rows(path)
+        files = files_and_sets(table, image_dir, file_column)
+    except DataError:
+        return Layout(findings=findings)
+    lines = dict.fromkeys([*table.problems, *files.problems, *(item.text for item in findings[0].items)])
+    findings[0].items = [Item(shown(line)) for line in lines]
+    labels = _labels(table, label_column)
+    kept = sorted({path: k for k, path in reversed(list(enumerate(files.paths))) if path}.values())
+    classes = sorted({labels[k] for k in kept if labels[k]}, key=natural_key)
+    index = {name: k for k, name in enumerate(classes)}
+    columns = {name: [cells[k] for k in kept] for name, cells in table.columns().items()}
+    return Layout(
+        [files.paths[k] for k in kept],
+        np.array([index.get(labels[k], -1) for k in kept], dtype=np.int64),
+        [files.set_names[k] for k in kept],
+        classes,
+        files.root,
+        columns=columns,
+        findings=findings,
+    )
+
+
+def _labels(table: Table, label_column: str | None) -> list[str]:
+    try:
+        return table.column(table.find(label_column, LABEL_COLUMNS, "labels", "--label-column"))
+    except DataError:
+        return [""] * len(table.rows)
+
+
+def _refusal(error: DataError) -> Finding:
+    """Returns what `open_data` said as a finding: its first sentence, and its list as items."""
+    first, *lines = str(error).splitlines()
+    items = [Item(shown(line.strip())) for line in lines if line.startswith("  ") and not line.startswith("  … and")]
+    advice = " ".join(line for line in lines if not line.startswith("  "))
+    return Finding("error", "structure", shown(first.rstrip(".:")), advice, items)

@@ -1,0 +1,163 @@
+"""The whole check: DATA is laid out, every picture is read and decoded once, and all findings are put in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+
+from holdfast.data.check.classes import class_findings, counts_by_set
+from holdfast.data.check.copies import exact_findings, group_findings, near_findings
+from holdfast.data.check.files import file_findings
+from holdfast.data.check.finding import SEVERITIES, Finding
+from holdfast.data.check.header import Header
+from holdfast.data.check.layout import Layout, read_layout
+from holdfast.data.check.probe import Facts, in_threads, probe_without_likeness
+from holdfast.data.check.survey import sizes, survey
+from holdfast.data.duplicates import NEAR_DISTANCE
+from holdfast.data.likeness import MIN_SIDE, Bytes, sampled
+from holdfast.data.sample import Pictures
+from holdfast.errors import DataError
+
+
+@dataclass
+class Report:
+    """What the check found.
+
+    Attributes:
+        source: DATA as it was given.
+        layout: every picture with its class and set.
+        facts: one a picture.
+        findings: errors first, then warnings, then notes.
+        seconds: how long it took.
+    """
+
+    source: str
+    layout: Layout
+    facts: list[Facts]
+    findings: list[Finding]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error."""
+        return not self.of("error")
+
+    def of(self, severity: str) -> list[Finding]:
+        """Returns the findings of one severity."""
+        return [finding for finding in self.findings if finding.severity == severity]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as JSON values; names that are no text have their stray bytes escaped."""
+        names = [name.encode("utf-8", "backslashreplace").decode() for name in self.layout.names]
+        return {
+            "data": self.source,
+            "ok": self.ok,
+            "num_pictures": len(self.facts),
+            "num_good": sum(not one.fault for one in self.facts),
+            "num_errors": sum(max(len(f.items), 1) for f in self.of("error")),
+            "num_warnings": sum(max(len(f.items), 1) for f in self.of("warning")),
+            "classes": self.layout.classes,
+            "sets": counts_by_set(self.layout),
+            "sizes": sizes(self.facts),
+            "tables": survey(self.facts),
+            "findings": [finding.to_json(names) for finding in self.findings],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def check_data(
+    source: str,
+    *,
+    classes: Sequence[str] | None = None,
+    image_dir: str | None = None,
+    file_column: str | None = None,
+    label_column: str | None = None,
+    group_by: str | None = None,
+    duplicates: bool = True,
+    near_distance: int | None = NEAR_DISTANCE,
+    strict: bool = False,
+    workers: int | None = None,
+    begin: Callable[[int], Callable[[int], None]] | None = None,
+) -> Report:
+    """Reads and decodes every picture of DATA once, and says all that is wrong with it. Nothing is written.
+
+    Args:
+        source, classes, image_dir, file_column, label_column: see `open_data`.
+        group_by: a column of the CSV or a regular expression on the path, see `group_names`.
+        duplicates: False looks for no copies at all.
+        near_distance: bits in which near duplicates may differ; None looks for equal files only.
+        strict: warnings become errors.
+        workers: threads; by default one a core.
+        begin: called with the number of pictures; returns what is called with the number done.
+
+    Raises:
+        DataError: there is nothing at `source`.
+        ConfigError: `group_by` is no regular expression.
+    """
+    start = time.perf_counter()
+    layout = read_layout(
+        source, classes=classes, image_dir=image_dir, file_column=file_column, label_column=label_column
+    )
+    likeness = duplicates and near_distance is not None
+    facts = _all_facts(layout, likeness, workers, begin)
+    findings = [*layout.findings, *file_findings(layout, facts)]
+    if duplicates:
+        findings += exact_findings(layout, [one.digest if one.num_bytes else "" for one in facts])
+    if duplicates and near_distance is not None:
+        findings += near_findings(layout, facts, near_distance)
+    if group_by is not None:
+        try:
+            findings += group_findings(layout, group_by)
+        except DataError as error:
+            findings.append(Finding("error", "groups", str(error)))
+    findings += class_findings(layout)
+    # The warning about a class that val or test lacks says what the folder's own notice says, and more.
+    if any(one.code == "class-missing" for one in findings):
+        findings = [one for one in findings if one.code != "structure" or "has no pictures in" not in one.title]
+    if strict:
+        findings = [replace(one, severity="error") if one.severity == "warning" else one for one in findings]
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return Report(source, layout, facts, findings, time.perf_counter() - start)
+
+
+def _all_facts(
+    layout: Layout,
+    likeness: bool,
+    workers: int | None,
+    begin: Callable[[int], Callable[[int], None]] | None,
+) -> list[Facts]:
+    progress = begin(len(layout.names)) if begin else None
+    root, pictures = layout.root, layout.pictures
+    if root is not None:
+        return in_threads(
+            lambda i: probe_without_likeness(root / layout.names[i], layout.names[i], keep=likeness),
+            len(layout.names),
+            workers,
+            progress,
+        )
+    if pictures is None:
+        return []
+    return in_threads(lambda i: _probe_array(pictures, i, likeness), len(pictures), workers, progress)
+
+
+def _probe_array(pictures: Pictures, index: int, likeness: bool) -> tuple[Facts, Bytes | None]:
+    try:
+        pixels = pictures.read(index)
+    except DataError as error:
+        return Facts(-1, "", "unreadable", str(error)), None
+    values = pixels.contiguous().numpy()
+    digest = xxhash.xxh3_128_hexdigest(values.tobytes() + repr(values.shape).encode())
+    channels, height, width = values.shape
+    header = Header(width, height, "L" if channels == 1 else "RGB", 8 * values.itemsize)
+    if values.dtype.kind == "f" and not bool(torch.isfinite(pixels).all()):
+        return Facts(
+            values.nbytes, digest, "damaged", f"{pictures.name(index)}: values that are not finite", "", header
+        )
+    alike = likeness and values.dtype == np.uint8 and min(height, width) >= MIN_SIDE
+    return Facts(values.nbytes, digest, "", None, "", header), sampled(values) if alike else None

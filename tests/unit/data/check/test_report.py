@@ -1,0 +1,258 @@
+"""The whole check, on folders, tables and arrays, sound and not."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from holdfast.data.check import Finding, Report, check_data
+from holdfast.data.idx import read_idx_folder
+from holdfast.errors import ConfigError, DataError
+
+
+def _find(report: Report, code: str) -> Finding:
+    (found,) = [finding for finding in report.findings if finding.code == code]
+    return found
+
+
+def _codes(report: Report, severity: str) -> set[str]:
+    return {finding.code for finding in report.of(severity)}
+
+
+def _snapshot(root: Path) -> dict[str, tuple[int, int]]:
+    return {str(p): (p.lstat().st_mtime_ns, p.lstat().st_size) for p in sorted(root.rglob("*"))}
+
+
+def test_a_sound_folder_has_no_errors_and_no_warnings(faulty: ModuleType, tmp_path: Path) -> None:
+    """Three sets of two classes of different pictures: nothing to complain of, and nothing written."""
+    root = faulty.make_sound_folder(tmp_path / "data")
+    before = _snapshot(tmp_path)
+    report = check_data(str(root))
+    assert report.ok and not report.of("warning") and len(report.facts) == 72
+    assert _snapshot(tmp_path) == before
+
+
+def test_every_fault_is_found_at_once_and_by_name(faulty: ModuleType, tmp_path: Path) -> None:
+    """One pass over a folder with everything wrong names each file under its own code, and nothing else."""
+    report = check_data(str(faulty.make_faulty_folder(tmp_path)), group_by=r"/(\d+)\.jpg")
+    found = {
+        finding.code: sorted({report.layout.names[i].split("/", 1)[1] for item in finding.items for i in item.pictures})
+        for finding in report.findings
+        if finding.items and finding.code != "group-across-sets"
+    }
+    rare = ["bees/alpha.png", "bees/cmyk.jpg", "bees/deep.png", "bees/grey.jpg", "bees/moves.gif"]
+    assert found == {
+        "unreadable": ["ants/gone.jpg", "ants/pipe.jpg"],
+        "empty": ["ants/empty.jpg"],
+        "not-a-picture": ["ants/page.jpg", "ants/phone.jpg", "ants/zeros.png"],
+        "damaged": sorted([f"ants/{faulty.EVIL}", "ants/cut.jpg"]),
+        "bomb": ["ants/bomb.png"],
+        "duplicate-labels": ["ants/1.jpg", "bees/liar.jpg"],
+        "wrong-type": ["ants/really.png"],
+        "duplicate-across-sets": ["ants/0.jpg", "ants/leak.jpg"],
+        "near-duplicate-labels": ["ants/4.jpg", "bees/almost.jpg"],
+        "near-duplicate-across-sets": ["ants/3.jpg", "ants/resaved.jpg"],
+        "duplicate-within-set": ["ants/2.jpg", "ants/twice.jpg"],
+        "sideways": ["bees/sideways.jpg"],
+        "cmyk": ["bees/cmyk.jpg"],
+        "deep": ["bees/deep.png"],
+        "transparent": ["bees/alpha.png"],
+        "animated": ["bees/moves.gif"],
+        "small": ["bees/small.png"],
+        "long": ["bees/long.jpg"],
+        "rare-mode": rare,
+    }
+    assert len(_find(report, "group-across-sets").items) == 12
+    assert not any("._0" in name or "Thumbs" in name for name in report.layout.names)
+
+
+def test_warnings_are_errors_when_asked(faulty: ModuleType, tmp_path: Path) -> None:
+    """strict=True turns a copy in two sets into an error."""
+    root = faulty.make_sound_folder(tmp_path)
+    (root / "val/ants/leak.jpg").write_bytes((root / "train/ants/0.jpg").read_bytes())
+    assert check_data(str(root)).ok
+    strict = check_data(str(root), strict=True)
+    assert not strict.ok and _codes(strict, "error") == {"duplicate-across-sets"}
+
+
+def test_copies_are_looked_for_as_far_as_asked(faulty: ModuleType, tmp_path: Path) -> None:
+    """None looks for equal files only, duplicates=False for none."""
+    root = str(faulty.make_faulty_folder(tmp_path))
+    quick = {f.code for f in check_data(root, near_distance=None).findings}
+    none = {f.code for f in check_data(root, duplicates=False).findings}
+    assert "duplicate-labels" in quick and not any(code.startswith("near") for code in quick)
+    assert not any("duplicate" in code for code in none)
+
+
+def test_class_lists_that_do_not_fit_are_told_with_all_other_problems(faulty: ModuleType, tmp_path: Path) -> None:
+    """A class unknown to train, an empty class and a broken file are one report, though training would stop at one."""
+    root = faulty.make_sound_folder(tmp_path)
+    (root / "val/wasps").mkdir()
+    (root / "val/wasps/1.jpg").write_bytes(faulty.jpeg(500))
+    (root / "train/flies").mkdir()
+    (root / "test/bees/0.jpg").write_bytes(b"")
+    report = check_data(str(root))
+    assert _codes(report, "error") == {"class-not-in-train", "empty-class", "empty"}
+    assert [item.text for item in _find(report, "class-not-in-train").items] == ["val/wasps"]
+    assert [item.text for item in _find(report, "empty-class").items] == ["train/flies"]
+    assert len(report.facts) == 73
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (["Cat", "cat "], "class-names-alike"),
+        (["ice cream", "ice_cream"], "class-names-alike"),
+        ([" dog", "cat"], "class-name-odd"),
+        (["2", "10"], "class-names-numeric"),
+    ],
+)
+def test_class_names_that_mislead_are_warned_of(
+    faulty: ModuleType, tmp_path: Path, names: list[str], code: str
+) -> None:
+    """Names that differ in case, spaces or punctuation only, with spaces around, and numbers that are no indices."""
+    for k, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            (tmp_path / name / f"{number}.jpg").write_bytes(faulty.jpeg(100 * k + number))
+    assert code in _codes(check_data(str(tmp_path)), "warning")
+
+
+def test_tiny_and_unequal_classes_and_missing_ones_are_warned_of(faulty: ModuleType, tmp_path: Path) -> None:
+    """Two pictures against twenty-four, and a class that val lacks: told with numbers."""
+    root = faulty.make_sound_folder(tmp_path, 24)
+    for path in list((root / "train/bees").iterdir())[2:]:
+        path.unlink()
+    for path in (root / "val/bees").iterdir():
+        path.unlink()
+    (root / "val/bees").rmdir()
+    report = check_data(str(root))
+    assert _codes(report, "warning") == {"tiny-class", "imbalance", "class-missing"}
+    assert [item.text for item in _find(report, "tiny-class").items] == ["bees: 2 pictures in train"]
+    assert "12 times" in _find(report, "imbalance").title
+    assert [item.text for item in _find(report, "class-missing").items] == ["bees: none in val"]
+    assert not [f for f in report.of("note") if "no pictures in" in f.title]
+
+
+def test_pictures_without_class_folders_are_checked_all_the_same(faulty: ModuleType, tmp_path: Path) -> None:
+    """A flat folder is an error of structure, and its broken picture is named too."""
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(faulty.jpeg(number))
+    (tmp_path / "3.jpg").write_bytes(b"")
+    report = check_data(str(tmp_path))
+    assert _codes(report, "error") == {"no-classes", "empty"} and len(report.facts) == 4
+
+
+def test_a_class_folder_that_is_linked_twice_contradicts_itself(faulty: ModuleType, tmp_path: Path) -> None:
+    """One folder under two class names: each picture has two labels."""
+    faulty.make_sound_folder(tmp_path / "real")
+    root = tmp_path / "data"
+    root.mkdir()
+    for name in ("ants", "bees"):
+        (root / name).symlink_to(tmp_path / "real/train/ants", target_is_directory=True)
+    report = check_data(str(root))
+    assert len(_find(report, "duplicate-labels").items) == 12
+
+
+def test_an_unreadable_folder_is_told_and_the_rest_checked(
+    faulty: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system lists no folder (simulated: root may read everything), it is named and the others are read."""
+    root = faulty.make_sound_folder(tmp_path)
+    listdir, scandir = os.listdir, os.scandir
+
+    def closed(real: object) -> object:
+        def listing(path: str | Path = ".") -> object:
+            if str(path).endswith("train/bees"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)  # type: ignore[operator]
+
+        return listing
+
+    monkeypatch.setattr(os, "listdir", closed(listdir))
+    monkeypatch.setattr(os, "scandir", closed(scandir))
+    report = check_data(str(root))
+    assert "train/bees (Permission denied)" in _find(report, "unreadable-folder").items[0].text
+    assert len(report.facts) == 60
+
+
+def test_rows_of_a_table_that_cannot_be_used_are_told_with_the_pictures(faulty: ModuleType, tmp_path: Path) -> None:
+    """Twelve missing files, a row without label and a broken picture: every row is an item, and the rest is read."""
+    (tmp_path / "good.jpg").write_bytes(faulty.jpeg(1))
+    (tmp_path / "bad.jpg").write_bytes(faulty.jpeg(2)[:600])
+    rows = ["good.jpg,cat", "bad.jpg,dog", *(f"gone{k}.jpg,cat" for k in range(12)), "good.jpg,"]
+    (tmp_path / "table.csv").write_text("file,label\n" + "\n".join(rows) + "\n")
+    report = check_data(str(tmp_path / "table.csv"))
+    structure = _find(report, "structure")
+    assert structure.severity == "error"
+    assert sum("gone" in item.text for item in structure.items) == 12
+    assert _codes(report, "error") == {"structure", "damaged"} and report.layout.names == ["good.jpg", "bad.jpg"]
+
+
+def test_groups_of_a_column_may_not_stand_in_two_sets(faulty: ModuleType, tmp_path: Path) -> None:
+    """A patient in train and in val is a warning that says how many pictures are where."""
+    lines = ["file,label,set,patient"]
+    for k in range(8):
+        (tmp_path / f"{k}.jpg").write_bytes(faulty.jpeg(k))
+        lines.append(
+            f"{k}.jpg,{'cat' if k % 2 else 'dog'},{'val' if k > 4 else 'train'},{'p1' if k in (0, 1, 7) else k}"
+        )
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    report = check_data(str(tmp_path / "table.csv"), group_by="patient")
+    assert [item.text for item in _find(report, "group-across-sets").items] == ["p1: 2 in train, 1 in val"]
+    with pytest.raises(ConfigError, match="regular expression"):
+        check_data(str(tmp_path / "table.csv"), group_by="(")
+
+
+def test_digits_are_sound() -> None:
+    """Pictures in memory are checked like files: 1,797 of 8 × 8, compared for equal contents."""
+    report = check_data("digits")
+    assert report.ok and len(report.facts) == 1797 and not report.of("warning")
+
+
+def test_arrays_tell_contradictions_and_leaks(tmp_path: Path) -> None:
+    """IDX files with a picture of two labels, in two sets: an error and a warning."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 9, 9), dtype=np.uint8)
+    for prefix in ("train", "t10k"):
+        labels = np.arange(40, dtype=np.uint8) % 4 if prefix == "train" else np.ones(40, dtype=np.uint8)
+        for name, values, head in (("images-idx3", images, (40, 9, 9)), ("labels-idx1", labels, (40,))):
+            header = bytes([0, 0, 8, len(head)]) + b"".join(n.to_bytes(4, "big") for n in head)
+            (tmp_path / f"{prefix}-{name}-ubyte").write_bytes(header + values.tobytes())
+        images = images if prefix == "t10k" else np.concatenate([images[:2], 255 - images[2:]])
+    assert len(read_idx_folder(tmp_path).pictures) == 80
+    report = check_data(str(tmp_path))
+    assert [item.text for item in _find(report, "duplicate-labels").items] == ["#0 (0)  =  #40 (1)"]
+    assert [item.text for item in _find(report, "duplicate-across-sets").items] == [
+        "#0 (train)  =  #40 (test)", "#1 (train)  =  #41 (test)",
+    ]  # fmt: skip
+
+
+def test_where_there_is_nothing_it_is_said(tmp_path: Path) -> None:
+    """A path that is not there is no report but an error, and an empty folder a finding."""
+    with pytest.raises(DataError, match="There is nothing at"):
+        check_data(str(tmp_path / "nowhere"))
+    assert not check_data(str(tmp_path)).ok
+
+
+def test_the_report_is_json(faulty: ModuleType, tmp_path: Path) -> None:
+    """It survives JSON unchanged, names every picture of a finding, and counts agree."""
+    report = check_data(str(faulty.make_faulty_folder(tmp_path)))
+    value = json.loads(json.dumps(report.to_json()))
+    assert value == report.to_json()
+    assert value["num_pictures"] == 96 and value["num_good"] == 87 and not value["ok"]
+    assert value["sets"]["train"] == {"ants": 24, "bees": 22}
+    assert value["tables"]["orientation"] == {"1 upright": 86, "6 sideways": 1}
+    (damaged,) = [finding for finding in value["findings"] if finding["code"] == "damaged"]
+    assert f"train/ants/{faulty.EVIL}" in [name for item in damaged["items"] for name in item["pictures"]]
+
+
+def test_ants_and_bees_have_no_leaks(real_data: Path) -> None:
+    """The tutorial's set: no errors, no warnings, one palette GIF that is not like the others."""
+    report = check_data(str(real_data / "hymenoptera_data"))
+    assert report.ok and not report.of("warning")
+    assert [item.text for item in _find(report, "rare-mode").items] == ["train/ants/imageNotFound.gif: P"]
