@@ -96,9 +96,8 @@ def train(
         # A run without a checkpoint has nothing to lose: it begins anew, under whatever recipe is asked for now.
         if directory.exists and CheckpointStore(directory.checkpoints).steps():
             resolved, data, notes = _take_up(config, resolved, more_epochs, collection, directory, force)
-            device, cache = set_up_torch(resolved), _plan_cache(resolved, data, summary, directory)
-            notes += [f"{c.setting} {c.value}: {c.reason}" for c in cache.choices()]
-            bench = build(resolved, data, summary, device, cache)
+            cache = _plan_cache(resolved, data, summary, directory)
+            bench = build(resolved, data, summary, set_up_torch(resolved), cache)
             return _work(bench, directory, None, notes, console)
         if more_epochs is not None:
             raise ConfigError(
