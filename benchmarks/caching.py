@@ -1,15 +1,15 @@
 """Epochs over pictures that were decoded before, against torchvision that decodes in every one.
 
-Everybody has two worker processes, batches of 64, a random resized crop to 224, a flip, float values and normalising. The
-first epoch of the cache is the one that fills it; then all take turns, an epoch each. Nobody trains: the batches are
-received, and their first values are read. Pictures are 500 × 375, and photographs of 6 megapixels, both made from
+Everybody has two worker processes, batches of 64, a random resized crop to 224, a flip, float values and normalising.
+The first epoch of the cache is the one that fills it; then all take turns, an epoch each. Nobody trains: the batches
+are received, and their first values are read. Processor time is that of all processes together: on a machine
+with other work it is the fairer measure. Pictures are 500 × 375, and photographs of 6 megapixels, both made from
 those in the folder that HOLDFAST_TEST_DATA names.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import statistics
 import time
@@ -24,6 +24,7 @@ from torch import Tensor
 from torchvision.datasets import ImageFolder as TorchvisionFolder
 from torchvision.transforms import v2
 
+from benchmarks.byte_batches import ByteBatches
 from benchmarks.options import Options
 from benchmarks.spread import summary
 from holdfast.data import ImageFolder, Loader
@@ -31,11 +32,13 @@ from holdfast.data.cache_folder import disk_store
 from holdfast.data.cache_key import Prefix, read_content_digests
 from holdfast.data.cache_store import PictureStore, memory_store
 from holdfast.data.cached_pictures import CachedPictures
-from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from holdfast.data.transforms import IMAGENET_MEAN as _MEAN
+from holdfast.data.transforms import IMAGENET_STD as _STD
 
 _BATCH, _WORKERS, _CROP, _SIDE = 64, 2, 224, 448
-_FINISH = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
-_CROPPED = [v2.RandomResizedCrop(_CROP, antialias=True), v2.RandomHorizontalFlip()]
+_FINISH = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(_MEAN, _STD)]
+_RANDOM_CROP = v2.RandomResizedCrop(_CROP, antialias=True)
+_CROPPED = [_RANDOM_CROP, v2.RandomHorizontalFlip()]
 
 
 @dataclass
@@ -67,6 +70,7 @@ def main(options: Options) -> None:
 
 def _compare(name: str, pictures: Path, prefix: Prefix, cache: Path, options: Options) -> None:
     rounds = options.turns(7)
+    torch.set_num_threads(1)  # as in the workers: a second thread here would only take a core from them
     with contextlib.ExitStack() as stack:
         everybody = [c for c in _contenders(pictures, prefix, cache, stack) if options.wants(c.name)]
         for contender in everybody:
@@ -80,19 +84,33 @@ def _compare(name: str, pictures: Path, prefix: Prefix, cache: Path, options: Op
     size = statistics.mean(path.stat().st_size for path in pictures.rglob("*.jpg")) / 1e3
     side = "full size" if prefix.side is None else f"short side {prefix.side}"
     print(f"\n{name}, {num} of them, {size:,.0f} kB each; kept at {side}; {rounds} epochs by turns")
-    print(f"{'':42} {'img/s':>34} {'ratio':>22} {'first epoch':>12}")
+    print(f"{'':38} {'img/s':>30} {'times torchvision':>22} {'CPU ms a picture':>22} {'times':>7} {'first epoch':>15}")
     base = everybody[0]
     for c in everybody:
         rates = [num / seconds for seconds in c.seconds]
         ratios = [theirs / ours for theirs, ours in zip(base.seconds, c.seconds, strict=True)]
-        print(f"{c.name:42} {summary(rates, ''):>34} {summary(ratios, 'x'):>22} {num / c.first:8.0f} img/s")
+        cpu = [seconds / num for seconds in c.processor]
+        gain = statistics.median(base.processor) / statistics.median(c.processor)
+        print(
+            f"{c.name:38} {summary(rates, ''):>30} {summary(ratios, 'x'):>22} "
+            f"{summary(cpu, '', 1e3, 2):>22} {gain:6.1f}x {num / c.first:9.0f} img/s"
+        )
 
 
 def _timed(contender: _Contender) -> tuple[float, float]:
-    before, processor = time.perf_counter(), time.process_time()
+    before, processor = time.perf_counter(), _processor_seconds()
     for batch in contender.epoch():
         batch.flatten()[0].item()
-    return time.perf_counter() - before, time.process_time() - processor
+    return time.perf_counter() - before, _processor_seconds() - processor
+
+
+def _processor_seconds() -> float:
+    """Seconds of processor time of this process and of the workers it has, alive as they are."""
+    total = time.process_time()
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 def _contenders(pictures: Path, prefix: Prefix, cache: Path, stack: contextlib.ExitStack) -> Iterator[_Contender]:
@@ -124,35 +142,29 @@ def _contenders(pictures: Path, prefix: Prefix, cache: Path, stack: contextlib.E
     whole, crop = v2.Compose([*_CROPPED, *_FINISH]), v2.Compose(_CROPPED)
     uncached = ours(None, whole)
     yield _Contender("holdfast --cache off", lambda: (batch.inputs for batch in uncached))
-    ram, disk = ours(memory_store(len(collection), 8 << 30), whole), ours(on_disk, whole)
+    in_memory = memory_store(len(collection), 8 << 30)
+    ram, disk = ours(in_memory, whole), ours(on_disk, whole)
     yield _Contender("holdfast --cache ram", lambda: (batch.inputs for batch in ram))
     yield _Contender("holdfast --cache disk", lambda: (batch.inputs for batch in disk))
-    bytes_ram = ours(memory_store(len(collection), 8 << 30), crop)
-    yield _Contender("ram, bytes to the main process", lambda: (_finished(batch.inputs) for batch in bytes_ram))
-    direct = ours(memory_store(len(collection), 8 << 30), _crop_directly)
-    yield _Contender("ram, bytes, crop by interpolate", lambda: (_finished(batch.inputs) for batch in direct))
-    plain = ours(memory_store(len(collection), 8 << 30), _crop_directly)
-    yield _Contender("ram, bytes left as they are (for a GPU)", lambda: (batch.inputs for batch in plain))
+    kept = CachedPictures(collection, prefix, in_memory, digests)
+
+    def short(tail: Callable[[Tensor], Tensor], *, finish: bool = True) -> Callable[[], Iterator[Tensor]]:
+        batches = ByteBatches(
+            kept, tail, size=_CROP, batch_size=_BATCH, num_workers=_WORKERS, mean=_MEAN, std=_STD, finish=finish
+        )
+        return lambda: iter(batches)
+
+    yield _Contender("short way (byte_batches), v2's crop", short(crop))
+    yield _Contender("short way, crop by interpolate", short(crop_directly))
+    yield _Contender("short way, bytes (as for a GPU)", short(crop_directly, finish=False))
 
 
-def _crop_directly(image: Tensor) -> Tensor:
+def crop_directly(image: Tensor) -> Tensor:
     """The same crop without the ways through `v2`: parameters, one resize of a view, a flip."""
-    top, left, height, width = v2.RandomResizedCrop(_CROP).make_params([image]).values()
+    top, left, height, width = _RANDOM_CROP.make_params([image]).values()
     view = image[None, :, top : top + height, left : left + width]
     result = F.interpolate(view, (_CROP, _CROP), mode="bilinear", antialias=True)[0]
     return result.flip(-1) if torch.rand(()) < 0.5 else result
-
-
-@functools.cache
-def _scale_and_shift() -> tuple[Tensor, Tensor]:
-    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-    return (1 / (255 * std))[:, None, None], (-mean / std)[:, None, None]
-
-
-def _finished(batch: Tensor) -> Tensor:
-    """Scales and normalises a whole batch of bytes at once, in one pass and no copy."""
-    scale, shift = _scale_and_shift()
-    return torch.addcmul(shift, batch, scale)
 
 
 def _small_pictures(source: Path, target: Path, most: int | None) -> None:

@@ -96,8 +96,7 @@ def train(
         # A run without a checkpoint has nothing to lose: it begins anew, under whatever recipe is asked for now.
         if directory.exists and CheckpointStore(directory.checkpoints).steps():
             resolved, data, notes = _take_up(config, resolved, more_epochs, collection, directory, force)
-            cache = _plan_cache(resolved, data, summary, directory)
-            bench = build(resolved, data, summary, set_up_torch(resolved), cache)
+            bench = _build_again(resolved, data, summary, directory)
             return _work(bench, directory, None, notes, console)
         if more_epochs is not None:
             raise ConfigError(
@@ -121,6 +120,10 @@ def train(
 def _here(bench: Workbench) -> dict[str, Any]:
     """Returns what this machine is, as far as bits depend on it."""
     return fingerprint(bench.state.device, bench.config.precision)
+
+
+def _build_again(config: Config, data: PreparedData, summary: DataSummary, directory: RunDirectory) -> Workbench:
+    return build(config, data, summary, set_up_torch(config), _plan_cache(config, data, summary, directory))
 
 
 def _plan_cache(config: Config, data: PreparedData, summary: DataSummary, directory: RunDirectory) -> PictureCache:
