@@ -28,6 +28,7 @@ ALL = {
     "growth": "growth",
     "opening": "opening",
     "inspecting": "inspecting",
+    "cache": "caching",
     "check": "checking",
     "loading": "loading",
     "scan": "scanning",

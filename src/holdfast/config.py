@@ -80,7 +80,14 @@ class Config:
         None, "side of the network's square input, pixels", "--img-size", "--imgsz", "--input-size"
     )
     scaled_decode: bool = _setting(
-        True, "decode JPEGs no larger than the crop needs", "--scaled-decode/--no-scaled-decode"
+        True,
+        "decode JPEGs no larger than they are needed at (see --decode-size)",
+        "--scaled-decode/--no-scaled-decode",
+    )
+    decode_size: int | None = _setting(
+        None,
+        "random crops are cut from pictures scaled down to this short side, pixels; 0 for their full size",
+        "--decode-size",
     )
     augment: str | None = _setting(
         None, "none, shift, affine, shift+flip, crop+flip, crop+flip+color, trivial", "--augment", "--aug"
@@ -141,6 +148,22 @@ class Config:
     device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps", "--device", recipe=False)
     workers: int | None = _setting(
         None, "processes that prepare pictures; changes nothing but speed", "--workers", "-j", recipe=False
+    )
+    cache: str = _setting(
+        "auto",
+        "keep decoded pictures after the first epoch; changes nothing but speed",
+        "--cache",
+        recipe=False,
+        choices=("auto", "ram", "disk", "off"),
+    )
+    cache_dir: str | None = _setting(
+        None, "folder of --cache disk; by default $HOLDFAST_CACHE/pictures", "--cache-dir", recipe=False
+    )
+    cache_size: str | None = _setting(
+        None,
+        "what the cache may take, such as 8GB; by default half of the free memory, or a quarter of the free disk",
+        "--cache-size",
+        recipe=False,
     )
     # the run
     save_every: str = _setting("1epoch", "N steps, Nmin minutes, or Nepoch epochs", "--save-every", recipe=False)

@@ -22,6 +22,7 @@ COMMANDS = {
     "average": "the average of several checkpoints' weights",
     "prove": "replay a stretch of a run, killed and not; compare the bits",
     "models": "the models by name, and what is in one",
+    "cache": "decoded pictures kept on disk: what there is, and --clear",
     "demo": "one minute: train, be killed, resume, compare the bytes",
 }
 

@@ -109,7 +109,9 @@ def eval_transform(preprocessing: Preprocessing) -> StagedTransform:
     return StagedTransform(crop, _nothing, _finish(preprocessing), preprocessing.scaled_decode, _shape(preprocessing))
 
 
-def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str | None = None) -> StagedTransform:
+def train_transform(
+    preprocessing: Preprocessing, augmentation: str, custom: str | None = None, *, scaled_crops: bool = False
+) -> StagedTransform:
     """Returns the transform for training: an augmentation by name, then scaling and normalising.
 
     Args:
@@ -119,6 +121,8 @@ def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str
             TrivialAugment (Müller & Hutter, ICCV 2021) after a random resized crop.
         custom: import path of a user's transform in place of the augmentation; a float result is passed on as it is,
             a uint8 result is scaled and normalised.
+        scaled_crops: whether a random crop may be cut out of a picture that was decoded smaller, large enough for this
+            very crop. Such pictures cannot be kept for the next epoch; a run scales all to one size (`--decode-size`).
 
     Raises:
         ConfigError: an unknown augmentation, or a `custom` that cannot be imported.
@@ -130,7 +134,7 @@ def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str
     if augmentation == "none":
         return eval_transform(preprocessing)
     size, mode = preprocessing.img_size, _mode(preprocessing)
-    crop: Crop = WholeSquare(size, mode)
+    crop, scaled = cast(Crop, WholeSquare(size, mode)), preprocessing.scaled_decode
     steps: list[Any] = []
     if augmentation == "affine":
         steps.append(v2.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), interpolation=v2.InterpolationMode.BILINEAR))
@@ -138,7 +142,7 @@ def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str
         # Zero padding matches the background of scans and CIFAR alike; an eighth of the side is CIFAR's usual 4 of 32.
         steps.append(v2.RandomCrop(size, max(size // 8, 1)))
     else:
-        crop = RandomResizedCrop(size, (0.25, 1.0), mode)
+        crop, scaled = RandomResizedCrop(size, (0.25, 1.0), mode), scaled_crops
     if "flip" in augmentation or augmentation == "trivial":
         steps.append(v2.RandomHorizontalFlip())
     if "color" in augmentation:
@@ -146,7 +150,7 @@ def train_transform(preprocessing: Preprocessing, augmentation: str, custom: str
     if augmentation == "trivial":
         steps.append(v2.TrivialAugmentWide())
     then, finish, shape = v2.Compose(steps), _finish(preprocessing), _shape(preprocessing)
-    return StagedTransform(crop, then, finish, preprocessing.scaled_decode, shape)
+    return StagedTransform(crop, then, finish, scaled, shape)
 
 
 def import_callable(path: str, what: str) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ from holdfast.checkpoints.digest import digest_of
 from holdfast.config import Config
 from holdfast.data import Loader
 from holdfast.data.files import FilePictures
+from holdfast.data.sample import SetName
 from holdfast.data.sampling import Sampling
 from holdfast.data.transforms import Preprocessing, eval_transform, train_transform
 from holdfast.distributed import current_world
@@ -20,6 +21,7 @@ from holdfast.errors import ConfigError
 from holdfast.inference import choose_device, fixed_batch_size
 from holdfast.models.registry import Architecture
 from holdfast.randomness import derive_seed, seed_generators
+from holdfast.run.caching import PictureCache, without_cache
 from holdfast.run.prepare import PreparedData, default_workers
 from holdfast.run.recipe import DataSummary, preprocessing_for
 from holdfast.training import TrainState, build_loss, build_optimizer, build_schedule
@@ -38,6 +40,7 @@ class Workbench:
     state: TrainState
     loader: Loader
     workers: int
+    cache: PictureCache
 
     @property
     def steps_per_epoch(self) -> int:
@@ -60,12 +63,12 @@ class Workbench:
             "fingerprints": {"recipe": digest_of(json.dumps(self.config.recipe(), sort_keys=True).encode())},
         }
 
-    def eval_loader(self, set_name: str) -> Loader:
+    def eval_loader(self, set_name: SetName) -> Loader:
         """Returns a loader over a set with the transform of predictions, in its own order."""
         device = self.state.device
         return Loader(
-            self.data.collection.pictures,
-            self.data.sets[set_name],  # type: ignore[index]
+            self.cache.wrap(self.data.collection.pictures, set_name),
+            self.data.sets[set_name],
             batch_size=fixed_batch_size(device) * (1 if device.type == "cuda" else 4),
             transform=eval_transform(self.preprocessing),
             seed=self.config.seed,
@@ -93,8 +96,18 @@ def set_up_torch(config: Config) -> torch.device:
     return choose_device(config.device)
 
 
-def build(config: Config, data: PreparedData, summary: DataSummary, device: torch.device) -> Workbench:
-    """Builds the run's objects; the model gets its first weights from the seed. Raises ConfigError."""
+def build(
+    config: Config,
+    data: PreparedData,
+    summary: DataSummary,
+    device: torch.device,
+    cache: PictureCache | None = None,
+) -> Workbench:
+    """Builds the run's objects; the model gets its first weights from the seed. Raises ConfigError.
+
+    Args:
+        cache: as planned for these settings and data; None keeps no decoded pictures. Bits are the same.
+    """
     assert config.model and config.lr and config.optimizer and config.batch_size and config.augment
     pictures = data.collection.pictures
     if isinstance(pictures, FilePictures):
@@ -117,8 +130,10 @@ def build(config: Config, data: PreparedData, summary: DataSummary, device: torc
         **config.optimizer_args,
     )
     workers = default_workers(config, data.collection)
+    cache = cache or without_cache(config, preprocessing)
+    cache.open(pictures, data.sets)
     loader = Loader(
-        pictures,
+        cache.wrap(pictures, "train"),
         data.sets["train"],
         batch_size=min(config.batch_size, len(data.sets["train"])),
         transform=train_transform(preprocessing, config.augment, config.train_transform),
@@ -138,7 +153,7 @@ def build(config: Config, data: PreparedData, summary: DataSummary, device: torc
         seed=config.seed,
         precision=config.precision,
     )
-    return Workbench(config, data, architecture, preprocessing, state, loader, workers)
+    return Workbench(config, data, architecture, preprocessing, state, loader, workers, cache)
 
 
 def schedule_of(config: Config, steps_per_epoch: int) -> Schedule:

@@ -43,7 +43,7 @@ def say_resumed(
         f"(epoch {step // per_epoch + 1}, batch {step % per_epoch + 1} of {per_epoch})",
         "bold",
     )
-    for note in notes:
+    for note in [*notes, *(f"{c.setting} {c.value}: {c.reason}" for c in bench.cache.choices())]:
         console.say(f"  {note}")
     if changed := differences(directory.environment(), here):
         console.warn(

@@ -117,6 +117,10 @@ def resolve(config: Config, data: DataSummary) -> tuple[Config, list[Choice]]:
         choose(
             "augment", "crop+flip+color" if few else "crop+flip", "few large pictures" if few else "many large pictures"
         )
+    # Of twice the crop's side, a crop of a quarter of the picture (the smallest there is) is still not enlarged.
+    if data.short_side >= 4 * (resolved.img_size or 0) and (resolved.augment or "").startswith(("crop", "trivial")):
+        reason = f"{data.short_side} px are more than crops of {resolved.img_size} need; 0 for their full size"
+        choose("decode_size", 2 * (resolved.img_size or 0), reason)
     _check_ranges(resolved)
     return resolved, choices
 
@@ -158,6 +162,7 @@ def _check_ranges(config: Config) -> None:
         ("epochs", (config.epochs or 0) >= 1, "1 or more"),
         ("batch_size", (config.batch_size or 0) >= 1, "1 or more"),
         ("img_size", 1 <= (config.img_size or 0) <= 4096, "1 to 4096"),
+        ("decode_size", (config.decode_size or 0) >= 0, "0 or more"),
         ("lr", 0 < (config.lr or 0) < float("inf"), "above 0"),
         ("weight_decay", (config.weight_decay or 0) >= 0, "0 or more"),
         ("momentum", 0 <= config.momentum < 1, "in [0, 1)"),

@@ -133,6 +133,8 @@ class Session:
             return False
         self._refuse_broken_loss(evaluation.loss)
         self._note_epoch(evaluation, mean_loss, seconds)
+        if report := self.bench.cache.report():
+            self.console.warn(report)
         self._epoch_began, self._epoch_first_step = time.monotonic(), self.state.step
         return True
 

@@ -9,6 +9,7 @@ from typing import Any
 from holdfast.checkpoints import CheckpointStore
 from holdfast.checkpoints.remote import is_url
 from holdfast.config import Config, parse_duration, parse_save_every
+from holdfast.data.cache_choice import parse_size
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Collection
 from holdfast.errors import ConfigError, RunError
@@ -16,6 +17,7 @@ from holdfast.models.registry import resolve_name
 from holdfast.run import resume
 from holdfast.run.best import BEST_FILE
 from holdfast.run.build import Workbench, build, set_up_torch
+from holdfast.run.caching import PictureCache, plan_cache
 from holdfast.run.console import Console
 from holdfast.run.curves import Curves
 from holdfast.run.directory import RunDirectory, now
@@ -26,8 +28,8 @@ from holdfast.run.first_weights import INIT_FILE, check_first_weights, load_firs
 from holdfast.run.fork import newest_of, take_over
 from holdfast.run.journal import Journal
 from holdfast.run.messages import introduce, say_done, say_finished, say_resumed, say_stopped
-from holdfast.run.prepare import PreparedData, open_collection, prepare_again, prepare_new, split_digest
-from holdfast.run.recipe import Choice, DataSummary, resolve, summarize
+from holdfast.run.prepare import INDEX_FILE, PreparedData, open_collection, prepare_again, prepare_new, split_digest
+from holdfast.run.recipe import Choice, DataSummary, preprocessing_for, resolve, summarize
 from holdfast.run.remote_run import open_run
 from holdfast.run.saves import Saves, keep_of
 from holdfast.run.session import Session
@@ -94,7 +96,7 @@ def train(
         # A run without a checkpoint has nothing to lose: it begins anew, under whatever recipe is asked for now.
         if directory.exists and CheckpointStore(directory.checkpoints).steps():
             resolved, data, notes = _take_up(config, resolved, more_epochs, collection, directory, force)
-            bench = build(resolved, data, summary, set_up_torch(resolved))
+            bench = _build_again(resolved, data, summary, directory)
             return _work(bench, directory, None, notes, console)
         if more_epochs is not None:
             raise ConfigError(
@@ -105,9 +107,9 @@ def train(
             newest_of(source, console.warn)
         began = now()
         data = prepare_new(config, collection, directory, console)
-        device = set_up_torch(resolved)
-        introduce(console, resolved, data, summary, choices)
-        bench = build(resolved, data, summary, device)
+        device, cache = set_up_torch(resolved), _plan_cache(resolved, data, summary, directory)
+        introduce(console, resolved, data, summary, [*choices, *cache.choices()])
+        bench = build(resolved, data, summary, device, cache)
         first = {"asked": resume.asked_settings(config), "began": began, "split_digest": split_digest(directory)}
         forked = {"forked_from": str(source)} if source is not None else {}
         data_print = data.collection.pictures.fingerprint()
@@ -118,6 +120,15 @@ def train(
 def _here(bench: Workbench) -> dict[str, Any]:
     """Returns what this machine is, as far as bits depend on it."""
     return fingerprint(bench.state.device, bench.config.precision)
+
+
+def _build_again(config: Config, data: PreparedData, summary: DataSummary, directory: RunDirectory) -> Workbench:
+    return build(config, data, summary, set_up_torch(config), _plan_cache(config, data, summary, directory))
+
+
+def _plan_cache(config: Config, data: PreparedData, summary: DataSummary, directory: RunDirectory) -> PictureCache:
+    preprocessing = preprocessing_for(config, summary)
+    return plan_cache(config, data.collection.pictures, data.sets, preprocessing, directory.path / INDEX_FILE)
 
 
 def _refuse_to_overwrite_model(directory: RunDirectory) -> None:
@@ -137,6 +148,8 @@ def _refuse_unreadable(config: Config) -> None:
     parse_duration(config.grace, "grace")
     if config.time_budget:
         parse_duration(config.time_budget, "time_budget")
+    if config.cache_size:
+        parse_size(config.cache_size)
 
 
 def _refuse_out_in_data(out: Path | str, collection: Collection, data: str) -> None:
@@ -163,6 +176,8 @@ def _work(
         summary = directory.read_json(SUMMARY_FILE)
         say_finished(directory, bench, console, summary)
         return Outcome(directory.place, True, 0, bench.total_steps, summary)
+    if bench.cache.note:
+        console.warn(bench.cache.note)
     curves = Curves(directory.path / "tensorboard", bench.total_steps) if config.tensorboard else None
     trace = Path(config.trace_samples) if config.trace_samples else None
     journal = Journal(directory, curves, trace, console.warn)
@@ -214,7 +229,7 @@ def _take_up(
     machine = {
         f: getattr(config, f)
         for f in (
-            *("device", "workers", "log_every", "trace_samples", "tensorboard"),
+            *("device", "workers", "cache", "cache_dir", "cache_size", "log_every", "trace_samples", "tensorboard"),
             *("save_every", "keep", "time_budget", "grace"),
         )
     }

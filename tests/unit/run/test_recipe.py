@@ -53,6 +53,23 @@ def test_what_is_left_open_is_chosen_from_the_data(
 
 
 @pytest.mark.row("T5")
+@pytest.mark.parametrize(
+    ("short_side", "augment", "size"),
+    [(2000, None, 448), (896, "trivial", 448), (895, None, None), (2000, "none", None), (2000, "affine", None)],
+)
+def test_photographs_are_scaled_down_before_they_are_cropped(
+    short_side: int, augment: str | None, size: int | None
+) -> None:
+    """From four crops on, to two; where nothing is cropped at random nothing is chosen."""
+    data = DataSummary(num_train=240, num_classes=2, short_side=short_side, channels=3)
+    resolved, choices = resolve(Config(data="x", augment=augment), data)
+    assert (
+        resolved.decode_size == size
+        and [c.value for c in choices if c.setting == "decode_size"] == [size][: bool(size)]
+    )
+    assert resolve(Config(data="x", decode_size=0), data)[0].decode_size == 0
+
+
 def test_what_is_asked_for_stays() -> None:
     """A choice of the user's is never overruled, and is not reported as one of ours."""
     asked = Config(
