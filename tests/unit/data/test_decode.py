@@ -288,7 +288,7 @@ class TestAgreement:
         assert torch.equal(decode_image(data), expected)
 
     def test_without_simplejpeg_a_jpeg_decodes_to_the_same_pixels(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where simplejpeg is missing, torchcodec or Pillow gives the pixels; a JPEG without its end is still refused."""
+        """Where simplejpeg is missing, others give the pixels; a JPEG without its end is still refused."""
         data = encoded(noise(), "JPEG")
         expected = decode_image(data)
         monkeypatch.setattr(decode, "simplejpeg_version", lambda: None)
