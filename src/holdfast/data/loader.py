@@ -22,8 +22,8 @@ from holdfast.data.samplers import positions_of, refuse_sampler
 from holdfast.data.sampling import Draw, Sampling, Weighted
 from holdfast.data.transforms import Transform
 from holdfast.data.workers import (
+    begin_work,
     close_at_exit,
-    ignore_signals,
     one_thread,
     picklable_or_refused,
     refuse_long_temporary_folder,
@@ -142,7 +142,7 @@ class Loader:
             multiprocessing_context=start_method,
             prefetch_factor=prefetch_factor,
             timeout=timeout,
-            worker_init_fn=ignore_signals,
+            worker_init_fn=begin_work,
             # Its base seed would otherwise be drawn from the generator that the model uses.
             generator=torch.Generator().manual_seed(0),
         )

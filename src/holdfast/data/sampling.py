@@ -126,7 +126,8 @@ def _visits(weights: Floats, size: int, offset: float) -> Indices:
     # The sums are made class-wise exact by rounding what floats leave beside whole numbers.
     ends = np.round(np.cumsum(weights) * (size / weights.sum()), 9)
     ends[-1] = size
-    return np.diff(np.ceil(ends - offset), prepend=np.ceil(-offset)).astype(np.int64)
+    visits: Indices = np.diff(np.ceil(ends - offset), prepend=np.ceil(-offset)).astype(np.int64)
+    return visits
 
 
 def _without_replacement(weights: Floats, words: npt.NDArray[np.uint64], size: int) -> Indices:
