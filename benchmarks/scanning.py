@@ -144,7 +144,7 @@ def _holdfast_loader(root: Path, workers: int) -> Iterable[Any]:
 
 
 def measure_one(name: str, root: Path) -> dict[str, float]:
-    """Returns bytes a sample, and by how many the workers' USS (also in the second half) and all PSS grow over an epoch."""
+    """Returns bytes a sample, and the growth of USS (also from half of the epoch on) and PSS over an epoch, bytes."""
     make_loader = _holdfast_loader if name == "holdfast" else _torch_loader
     with tempfile.TemporaryDirectory(dir=root.parent) as tiny:
         make_folder(Path(tiny) / "pictures", 2, 40)
