@@ -39,3 +39,9 @@ class Delivery:
         empty = self._buffers.empty if batch.inputs.device.type == "cpu" else None
         with one_thread():  # small pieces of work: threads would wait for one another, and for the workers' cores
             return batch._replace(inputs=self._finish(batch.inputs, empty))
+
+
+def handover_for(transform: Any, num_workers: int, under_way: int, batch_size: int) -> Handover | None:
+    """Returns memory for workers to leave their batches in; None without workers, or when shapes are not known."""
+    shape = transform.shape if isinstance(transform, StagedTransform) else None
+    return Handover(num_workers, under_way, batch_size, shape) if num_workers and shape else None

@@ -16,17 +16,16 @@ import torch
 from torch.multiprocessing import get_start_method
 from torch.utils.data import DataLoader, Sampler
 
-from holdfast.data.delivery import Delivery
-from holdfast.data.handover import Handover
+from holdfast.data.delivery import Delivery, handover_for
 from holdfast.data.order import epoch_order
 from holdfast.data.reading import Collate, CollateFunction, Failure, ReadSample, collate
 from holdfast.data.sample import Indices, Pictures
 from holdfast.data.samplers import positions_of, refuse_sampler
 from holdfast.data.sampling import Draw, Sampling, Weighted
-from holdfast.data.transforms import StagedTransform, Transform
+from holdfast.data.transforms import Transform
 from holdfast.data.workers import (
+    begin_work,
     close_at_exit,
-    ignore_signals,
     one_thread,
     picklable_or_refused,
     refuse_long_temporary_folder,
@@ -107,11 +106,8 @@ class Loader:
         self._draw = None if sampling == "natural" else Draw(sampling, pictures.labels[self.indices], seed)
         if sampler is not None:
             refuse_sampler(sampler, self._draw is not None)
-        self._num_samples = num_samples = (
-            len(cast(Sequence[int], sampler)) if sampler is not None
-            else self._draw.size if self._draw is not None
-            else len(self.indices)
-        )  # fmt: skip
+        drawn = self.indices if self._draw is None else range(self._draw.size)
+        self._num_samples = num_samples = len(drawn if sampler is None else cast(Sequence[int], sampler))
         if batch_size < 1:
             raise ConfigError(f"The batch size is {batch_size}; expected 1 or more.")
         if num_samples == 0 or (drop_last and num_samples < batch_size):
@@ -125,11 +121,9 @@ class Loader:
         self._pin = pin_memory and torch.accelerator.is_available()
         self._keep_workers = persistent_workers
         under_way = 2 if prefetch_factor is None else prefetch_factor
-        handover: Handover | None = None
-        shape = transform.shape if isinstance(transform, StagedTransform) else None
-        forks = (multiprocessing_context or get_start_method()) == "fork"
-        if num_workers and shape and collate_fn is None and not self._pin and forks:
-            handover = Handover(num_workers, under_way, batch_size, shape)
+        travels = collate_fn is None and not self._pin
+        places = num_workers if travels and (multiprocessing_context or get_start_method()) == "fork" else 0
+        handover = handover_for(transform, places, under_way, batch_size)
         self._collate = Collate(collate_fn or collate, pictures, handover)
         self._deliver = Delivery(transform, device, handover)
         self._workers: DataLoader[Any] | None = None
@@ -154,7 +148,7 @@ class Loader:
             multiprocessing_context=start_method,
             prefetch_factor=prefetch_factor,
             timeout=timeout,
-            worker_init_fn=ignore_signals,
+            worker_init_fn=begin_work,
             # Its base seed would otherwise be drawn from the generator that the model uses.
             generator=torch.Generator().manual_seed(0),
         )

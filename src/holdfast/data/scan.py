@@ -211,7 +211,7 @@ def _join(parts: list[tuple[Bytes, Ints]], found: ClassFolder) -> None:
         return
     if len(parts) == 1:
         found.names, found.lengths = parts[0]
-        found.folder_of = np.zeros(len(found.lengths), np.int64)
+        found.folder_of = np.broadcast_to(np.int64(0), len(found.lengths))
         return
     found.names = np.concatenate([names for names, _ in parts])
     found.lengths = np.concatenate([lengths for _, lengths in parts])

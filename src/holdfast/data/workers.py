@@ -6,6 +6,7 @@ torch's DataLoader starts them and gives them work; this file knows nothing of p
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing
 import multiprocessing.util
 import os
@@ -60,12 +61,20 @@ def refuse_long_temporary_folder() -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Holds signals back while workers start, so that none is hit before `ignore_signals` has run in it."""
+    """Holds signals back while workers start, so that none is hit before `begin_work` has run in it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def begin_work(worker: int) -> None:
+    """What a worker process does first."""
+    ignore_signals(worker)
+    # The collector writes into every object that it looks at, and so would make this process a copy of its own of all
+    # that it was forked with. What there is now is never looked at again.
+    gc.freeze()
 
 
 def ignore_signals(_worker: int) -> None:
