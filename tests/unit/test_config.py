@@ -232,7 +232,7 @@ def test_the_recipe_is_what_decides_the_weights() -> None:
     others = set(FIELDS) - set(Config().recipe())
     assert others == {
         "data", "out", "image_dir", "file_column", "label_column", "device", "workers", "save_every", "keep",
-        "time_budget", "grace", "min_matched",
+        "background_saves", "time_budget", "grace", "min_matched",
         "log_every", "trace_samples", "tensorboard",
     }  # fmt: skip
 
