@@ -22,6 +22,7 @@ ALL = {
     "loop": "loop_overhead",
     "digests": "digests",
     "stall": "stall",
+    "steps": "steps",
     "durable": "durable",
     "memory": "memory",
     "restore": "restore",

@@ -26,7 +26,7 @@ from benchmarks.workload import Numbers
 from holdfast import CheckpointStore
 from holdfast.checkpoints import Best, EverySteps, Last, Policy
 
-SIZES = [10, 40, 160, 640, 1_280, 4_000]  # 10^6 bytes
+SIZES = [10, 40, 160, 640, 1_280, 2_500, 4_000]  # 10^6 bytes
 NUM_CHECKPOINTS = 1_000
 
 

@@ -167,6 +167,12 @@ class Config:
     )
     # the run
     save_every: str = _setting("1epoch", "N steps, Nmin minutes, or Nepoch epochs", "--save-every", recipe=False)
+    background_saves: bool = _setting(
+        True,
+        "train on while a save is written; without, a kill never costs more than --save-every",
+        "--background-saves/--no-background-saves",
+        recipe=False,
+    )
     keep: str = _setting(
         "3",
         "checkpoints to keep besides the best: the newest N, `all`, or more rules such as 3,every:5epochs,best:2",

@@ -31,13 +31,13 @@ def _run(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProc
 def said(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the benchmarks of checkpoints say, one round each in one process, and that they leave nothing behind."""
     folder = tmp_path_factory.mktemp("disk")
-    names = ["digests", "stall", "durable", "restore"]
+    names = ["digests", "stall", "steps", "durable", "restore"]
     done = _run("-m", "benchmarks", *names, "--short", "--rounds", "1", "--dir", folder)
     assert not list(folder.iterdir())
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["digests", "stall", "durable", "restore"])
+@pytest.mark.parametrize("name", ["digests", "stall", "steps", "durable", "restore"])
 def test_a_benchmark_of_checkpoints_runs(name: str, said: str) -> None:
     """Each prints its table under its name."""
     assert f"\n== {name}\n" in said

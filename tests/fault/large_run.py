@@ -4,7 +4,7 @@ Digits, a wide perceptron with batch norm and dropout, AdamW. It imports no more
 Each start says where it goes on, and every step made is written to `steps.txt` unbuffered, so that a kill
 loses none of it.
 
-Run: python large_run.py FOLDER STEPS SAVE_EVERY WIDTH
+Run: python large_run.py FOLDER STEPS SAVE_EVERY WIDTH BACKGROUND (1 or 0)
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def batches(step: int) -> Iterator[tuple[Tensor, Tensor]]:
         step += 1
 
 
-def main(folder: Path, steps: int, save_every: int, width: int) -> None:
+def main(folder: Path, steps: int, save_every: int, width: int, background: int) -> None:
     """Trains to `steps`, from wherever the newest checkpoint stands."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -48,7 +48,7 @@ def main(folder: Path, steps: int, save_every: int, width: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     parts = {"model": model, "optimizer": optimizer}
     log = os.open(folder / "steps.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with CheckpointStore(folder / "checkpoints", Last(2)) as store:
+    with CheckpointStore(folder / "checkpoints", Last(2), background=bool(background)) as store:
         step = store.restore_latest(parts)
         os.write(log, b"start %d\n" % step)
         for inputs, targets in batches(step):

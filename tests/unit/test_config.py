@@ -232,7 +232,7 @@ def test_the_recipe_is_what_decides_the_weights() -> None:
     others = set(FIELDS) - set(Config().recipe())
     assert others == {
         "data", "out", "split", "image_dir", "file_column", "label_column", "device", "workers", "save_every", "keep",
-        "time_budget", "grace", "min_matched", "cache", "cache_dir", "cache_size",
+        "background_saves", "time_budget", "grace", "min_matched", "cache", "cache_dir", "cache_size",
         "log_every", "trace_samples", "tensorboard",
     }  # fmt: skip
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from holdfast.checkpoints.contents import STATE_FILE
 from holdfast.checkpoints.digest import digest_of
 from holdfast.checkpoints.evaluation import EVALUATION_FILE, read_evaluation
+from holdfast.checkpoints.filling import copies, fill_from
 from holdfast.checkpoints.flatten import unflatten
 from holdfast.checkpoints.manifest import Manifest, read_manifest
 from holdfast.checkpoints.named_state import Parts, load_into
@@ -77,23 +78,12 @@ class Checkpoint:
             CheckpointMismatch: there is no such part.
             CheckpointCorrupt: the bytes are not those that were saved.
         """
-        tensors = self.tensors(part)
-        if copy:
-            aliases = self.manifest.parts[part].aliases
-            tensors = {name: tensor.clone() for name, tensor in tensors.items() if name not in aliases}
-            tensors |= {alias: tensors[name] for alias, name in aliases.items()}
-        return unflatten(self.skeletons[self._known(part)], tensors)
+        file = self._file(part)
+        return self._tree(part, file, copy=copy)
 
     def tensors(self, part: str = "model") -> dict[str, Tensor]:
         """Returns the part's tensors by name, tied ones under all their names. Raises as `read` does."""
-        entry = self.manifest.parts[self._known(part)]
-        if entry.file is None:
-            return {}
-        if entry.file not in self._proven and (problem := self._file_problem(entry.file)):
-            raise CheckpointCorrupt(f"{self.where}: {problem}")
-        file = self._proven.pop(entry.file)
-        tensors = {name: file.tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-        return tensors | {alias: tensors[name] for alias, name in entry.aliases.items()}
+        return self._tensors(part, self._file(part), copy=False)
 
     def restore(self, parts: Parts) -> None:
         """Loads each of `parts` from what was saved under its name; parts saved and not asked for are left alone.
@@ -101,13 +91,30 @@ class Checkpoint:
         Raises:
             CheckpointCorrupt, CheckpointMismatch: nothing has been changed then.
         """
+        files = {part: self._file(part) for part in parts if part in self.manifest.parts}
         # Modules copy what they load. Others may keep it: they get memory of their own, not pages of the file.
         saved = {
-            part: self.read(part, copy=not isinstance(value, nn.Module))
-            for part, value in parts.items()
-            if part in self.manifest.parts
+            part: self._tree(part, file, copy=not isinstance(parts[part], nn.Module)) for part, file in files.items()
         }
-        load_into(parts, saved, self.where)
+        load_into(parts, saved, self.where, fill_from(file for file in files.values() if file is not None))
+
+    def _file(self, part: str) -> TensorFile | None:
+        """Returns the part's file of tensors, proven; None when it has no tensors."""
+        name = self.manifest.parts[self._known(part)].file
+        if name is None:
+            return None
+        if name not in self._proven and (problem := self._file_problem(name)):
+            raise CheckpointCorrupt(f"{self.where}: {problem}")
+        return self._proven.pop(name)
+
+    def _tree(self, part: str, file: TensorFile | None, *, copy: bool) -> Any:
+        return unflatten(self.skeletons[part], self._tensors(part, file, copy=copy))
+
+    def _tensors(self, part: str, file: TensorFile | None, *, copy: bool) -> dict[str, Tensor]:
+        if file is None:
+            return {}
+        tensors = copies(file) if copy else {name: file.tensor(name) for name in file.entries}
+        return tensors | {alias: tensors[name] for alias, name in self.manifest.parts[part].aliases.items()}
 
     def _known(self, part: str) -> str:
         if part not in self.manifest.parts:

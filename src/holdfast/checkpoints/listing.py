@@ -78,6 +78,11 @@ class Listing:
         """Raises CheckpointError when `step` may not be saved here: it is published, or somebody else saves here."""
         steps = self.steps()
         assert self._seen is not None
+        if step in steps and not self._may_be_ours(step):
+            raise CheckpointError(
+                f"Saving {self.where(step)}: found something there that we did not write, expected nothing. It is left "
+                "alone; move it away, or give the checkpoints another folder."
+            )
         if step in steps:
             raise CheckpointError(
                 f"{self.where(step)} is published already, and a published step is never overwritten."

@@ -23,6 +23,7 @@ from holdfast.checkpoints.differences import (
     scheduler_differences,
     wrap_generator,
 )
+from holdfast.checkpoints.filling import Fill, load_module
 from holdfast.checkpoints.module_names import places, plain_names, wrapper_types
 from holdfast.checkpoints.optimizer_differences import ParameterNames
 from holdfast.checkpoints.optimizer_state import fit_optimizer, load_optimizer, optimizer_state
@@ -56,7 +57,7 @@ def state_of(parts: Parts) -> dict[str, Any]:
     return trees
 
 
-def load_into(parts: Parts, trees: Mapping[str, Any], source: str) -> None:
+def load_into(parts: Parts, trees: Mapping[str, Any], source: str, fill: Fill | None = None) -> None:
     """Puts every part into the state `trees` holds for it, after checking that all of them fit.
 
     Dicts, lists, sets, deques, arrays and tensors are filled in place, the objects within them are new ones. The
@@ -67,6 +68,7 @@ def load_into(parts: Parts, trees: Mapping[str, Any], source: str) -> None:
 
     Args:
         source: the checkpoint, for errors.
+        fill: what can read values of `trees` straight into the memory of modules (`filling.py`).
 
     Raises:
         CheckpointMismatch: a part was not saved, or names, shapes or types differ; all differences at once.
@@ -85,7 +87,7 @@ def load_into(parts: Parts, trees: Mapping[str, Any], source: str) -> None:
     loaded: list[str] = []
     for part, value in sorted(parts.items(), key=lambda item: _turn(item[1])):
         try:
-            _load_one(value, prepared[part])
+            _load_one(value, prepared[part], fill)
         except HoldfastError:
             raise  # it says by itself what does not fit
         except Exception as error:
@@ -135,9 +137,11 @@ def _turn(value: Any) -> int:
     return 0 if isinstance(value, Stateful) and not isinstance(value, LRScheduler) else 1
 
 
-def _load_one(value: Any, tree: Any) -> None:
+def _load_one(value: Any, tree: Any, fill: Fill | None) -> None:
     if isinstance(value, Optimizer):
         load_optimizer(value, tree)
+    elif isinstance(value, nn.Module):
+        load_module(value, tree, fill)
     elif isinstance(value, Stateful):
         value.load_state_dict(tree)
     elif isinstance(value, dict):

@@ -107,6 +107,10 @@ class Folder:
         target, aside = self.root / name, self._hidden(name)
         if target.exists():
             raise FileExistsError(errno.EEXIST, "is published already", str(target))
+        if self.root.exists() and not self.root.is_dir():
+            raise NotADirectoryError(
+                errno.ENOTDIR, f"found a file at {self._shown}, expected a folder or nothing yet; choose another path"
+            )
         files.make_parents(self.root)
         self._sweep()
         _being_written.add(str(aside))

@@ -62,7 +62,8 @@ class CheckpointStore:
     Args:
         root: the directory, made at the first save; or a URL, such as `s3://bucket/run` (any that fsspec opens).
         keep: which checkpoints a save leaves, such as `Last(3) | Best("accuracy")`; by default the newest three.
-        background: False saves before `save` returns, and copies nothing.
+        background: False saves before `save` returns, and copies nothing. Then a kill costs the steps since the last
+            save; in the background also those made while it was written.
         on_failure: receives the error of a save that failed, in place of raising it; the loop goes on.
         say: receives one line for everything a person should know; by default it goes to stderr.
     """

@@ -6,19 +6,14 @@ and cover the rest too when its header is, byte by byte, the one that follows fr
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
-from holdfast.checkpoints.digest import digest_of
+from holdfast.checkpoints.readers import digests_of
 from holdfast.checkpoints.tensors import PLAIN, TensorEntry, TensorFile, header_bytes
-
-_READERS = min(4, os.cpu_count() or 1)  # more would wait for the memory
-_WORTH_A_THREAD = 1 << 20  # bytes; fewer are hashed sooner than a thread begins
 
 
 def is_proven(file: TensorFile, entries: Mapping[str, TensorEntry], digest: str) -> bool:
-    """Returns whether every byte of a file is the one that was written.
+    """Returns whether every byte of a file is the one that was written. Raises OSError when it cannot be read.
 
     Args:
         file: it has the size that the manifest says.
@@ -27,33 +22,16 @@ def is_proven(file: TensorFile, entries: Mapping[str, TensorEntry], digest: str)
     """
     kinds = {name: (entry.dtype, entry.shape) for name, entry in entries.items()}
     is_ours = file.header_data() == header_bytes(kinds, PLAIN)  # another version may write another header
-    return not damaged_tensors(file, entries) and (is_ours or digest_of(file.data()) == digest)
+    if damaged_tensors(file, entries):
+        return False
+    return is_ours or digests_of(file.path, [(0, file.num_bytes)]) == [digest]
 
 
 def damaged_tensors(file: TensorFile, entries: Mapping[str, TensorEntry]) -> list[str]:
-    """Returns the names of the tensors that are not there or do not match their digests, in the file's order."""
-    shares = _shares(file, list(entries)) if file.num_bytes >= _WORTH_A_THREAD else [list(entries)]
+    """Returns the names of the tensors that are not there or do not match their digests, in the order of `entries`.
 
-    def damaged(names: list[str]) -> list[str]:
-        return [
-            name
-            for name in names
-            if name not in file.entries or digest_of(file.tensor_data(name)) != entries[name].digest
-        ]
-
-    if len(shares) == 1:
-        return damaged(shares[0])
-    with ThreadPoolExecutor(len(shares), "holdfast-verify") as readers:
-        return [name for found in readers.map(damaged, shares) for name in found]
-
-
-def _shares(file: TensorFile, names: list[str]) -> list[list[str]]:
-    """Divides names into runs of about as many bytes each: a disk reads on, and no thread waits for another."""
-    shares: list[list[str]] = [[] for _ in range(_READERS)]
-    taken = 0
-    for name in names:
-        shares[min(taken * _READERS // file.num_bytes, _READERS - 1)].append(name)
-        if name in file.entries:
-            start, stop = file.entries[name]["data_offsets"]
-            taken += stop - start
-    return [share for share in shares if share]
+    Raises OSError when the file cannot be read.
+    """
+    present = [name for name in entries if name in file.entries]
+    found = dict(zip(present, digests_of(file.path, [file.span(name) for name in present]), strict=True))
+    return [name for name, entry in entries.items() if found.get(name) != entry.digest]

@@ -162,6 +162,17 @@ class TensorFile:
         start, stop = self.entries[name]["data_offsets"]
         return self._bytes[self._start + start : self._start + stop].data
 
+    def span(self, name: str) -> tuple[int, int]:
+        """Returns where in the file the bytes of one tensor begin and end."""
+        start, stop = self.entries[name]["data_offsets"]
+        return self._start + start, self._start + stop
+
+    def position(self, tensor: Tensor) -> int | None:
+        """Returns where in the file the values of a mapped tensor begin; None for one that does not show them as is."""
+        start = tensor.data_ptr() - self._bytes.ctypes.data
+        plain = tensor.is_contiguous() and not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
+        return start if plain and tensor.numel() and 0 <= start < self.num_bytes else None
+
     def tensor(self, name: str) -> Tensor:
         """Returns one tensor on the CPU, mapped: its pages are read when they are touched."""
         entry = self.entries[name]

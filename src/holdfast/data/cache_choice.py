@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from holdfast.data.cache_key import Prefix
-from holdfast.data.image_kinds import FORMATS
 from holdfast.data.files import FilePictures
+from holdfast.data.image_kinds import FORMATS
 from holdfast.data.sample import Indices
 from holdfast.errors import ConfigError
 

@@ -54,7 +54,13 @@ class Saves:
         config = bench.config
         self._bench, self._directory, self._console = bench, directory, console
         keep = BEST_CLASSIFIER | keep_of(config)  # the first `Best` is what `@best` means
-        self.store = CheckpointStore(directory.checkpoints, keep, on_failure=self._note_failure, say=console.warn)
+        self.store = CheckpointStore(
+            directory.checkpoints,
+            keep,
+            background=config.background_saves,
+            on_failure=self._note_failure,
+            say=console.warn,
+        )
         self.step = -1
         self.durable_step = -1
         self.save_seconds = 0.0

@@ -230,7 +230,7 @@ def _take_up(
         f: getattr(config, f)
         for f in (
             *("device", "workers", "cache", "cache_dir", "cache_size", "log_every", "trace_samples", "tensorboard"),
-            *("save_every", "keep", "time_budget", "grace"),
+            *("save_every", "background_saves", "keep", "time_budget", "grace"),
         )
     }
     settings = stored.replace(**machine, **{d.setting: d.now for d in changed}, data=config.data, epochs=epochs)

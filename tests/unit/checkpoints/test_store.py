@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import importlib.metadata
+import os
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -476,3 +479,42 @@ def test_a_damaged_checkpoint_stops_neither_best_nor_pruning(tmp_path: Path) -> 
     assert store.steps() == [1, 2, 3]
     store.save(4, {}, {"accuracy": 0.01})
     assert store.steps() == [1, 3, 4]
+
+
+def test_a_place_that_is_someone_else_s_is_left_alone_and_said(tmp_path: Path) -> None:
+    """A file where the folder would be, and a folder of our kind of name that holds nothing of ours."""
+    parts = {"m": {"w": torch.ones(1)}}
+    (tmp_path / "file").write_text("a thesis")
+    with pytest.raises(CheckpointError, match=r"found a file at .*file, expected a folder or nothing yet; choose"):
+        CheckpointStore(tmp_path / "file", background=False).save(1, parts)
+    assert (tmp_path / "file").read_text() == "a thesis"
+    (tmp_path / "a" / "step-00000003").mkdir(parents=True)
+    (tmp_path / "a" / "step-00000003" / "mine").write_text("figures")
+    store = CheckpointStore(tmp_path / "a", background=False)
+    with pytest.raises(CheckpointError, match="step-00000003: found something there that we did not write"):
+        store.save(3, parts)
+    for step in range(4, 9):
+        store.save(step, parts)
+    assert (tmp_path / "a" / "step-00000003" / "mine").read_text() == "figures"
+
+
+def test_a_bad_sector_in_the_newest_checkpoint_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor that cannot be read is damage with its reason: the checkpoint before is used, and nothing ends."""
+
+    class Failing(FileIO):
+        def readinto(self, *_: Any) -> int | None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    said: list[str] = []
+    for step in (1, 2):
+        CheckpointStore(tmp_path, background=False).save(step, {"m": {"w": torch.full((9,), float(step))}})
+    real = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda self, *args, **more: Failing(self) if "02/m.safe" in str(self) else real(self, *args, **more),
+    )
+    live = {"w": torch.zeros(9)}
+    assert CheckpointStore(tmp_path, say=said.append).restore_latest({"m": live}) == 1
+    assert live["w"].tolist() == [1.0] * 9
+    assert "m.safetensors cannot be read (Input/output error)" in said[0] and "going on from step 1" in said[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from holdfast.checkpoints import tensor_proof
+from holdfast.checkpoints import readers
 from holdfast.checkpoints.digest import digest_of
 from holdfast.checkpoints.files import write_durably
 from holdfast.checkpoints.tensor_proof import damaged_tensors, is_proven
@@ -16,8 +16,8 @@ from holdfast.checkpoints.tensors import PLAIN, TensorFile, WrittenFile, write_t
 @pytest.fixture(params=[1, 1 << 30], ids=["threads", "one thread"])
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> WrittenFile:
     """A file of nine tensors of very different sizes, one of them empty, hashed by three threads or by one."""
-    monkeypatch.setattr(tensor_proof, "_WORTH_A_THREAD", request.param)
-    monkeypatch.setattr(tensor_proof, "_READERS", 3)
+    monkeypatch.setattr(readers, "_WORTH_A_THREAD", request.param)
+    monkeypatch.setattr(readers, "_READERS", 3)
     tensors = {f"t{n}": torch.arange(float(size)) for n, size in enumerate([1, 50, 0, 3, 700, 2, 2, 90, 5])}
     return write_tensors(partial(write_durably, tmp_path / "a.safetensors"), tensors, PLAIN)
 

@@ -39,7 +39,16 @@ def test_another_recipe_is_a_difference() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"epochs": 9}, {"workers": 7}, {"device": "cpu"}, {"save_every": "3"}, {"keep": 9}, {"data": "moved"}]
+    "changed",
+    [
+        {"epochs": 9},
+        {"workers": 7},
+        {"device": "cpu"},
+        {"save_every": "3"},
+        {"background_saves": False},
+        {"keep": 9},
+        {"data": "moved"},
+    ],
 )
 def test_place_machine_and_length_are_no_recipe(changed: dict[str, Any]) -> None:
     """Settings that cannot change a step's bits may differ from command to command."""

@@ -56,6 +56,37 @@ def test_a_save_is_due_as_the_setting_says(tmp_path: Path, save_every: str, due:
         assert found == due
 
 
+def test_without_background_saves_a_save_is_durable_before_the_next_step(tmp_path: Path) -> None:
+    """So a kill after it costs no more than what was done since."""
+    with RunDirectory(tmp_path / "run") as directory:
+        saves, _, state = _saves(directory, save_every="4", background_saves=False)
+        state.step = 4
+        saves.save(PARTS)
+        assert saves.durable_step == 4
+        assert (directory.checkpoints / "step-00000004" / "manifest.json").exists()
+
+
+def test_without_background_saves_a_full_disk_is_said_and_the_next_save_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training goes on as it does beside saves in the background."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with RunDirectory(tmp_path / "run") as directory:
+        saves, console, state = _saves(directory, background_saves=False)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "sync_file", full)
+            state.step = 4
+            saves.save(PARTS)
+        assert saves.durable_step == -1 and saves.lost == {4}
+        assert "No space left on device" in console.lines[0] and "the next save tries again" in console.lines[0]
+        state.step = 8
+        saves.save(PARTS)
+        assert saves.durable_step == 8
+
+
 @pytest.mark.row("S9")
 def test_minutes_count_from_the_last_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After ten minutes a save is due; handing one over starts them again."""
