@@ -167,9 +167,7 @@ def open_checkpoint(path: str | os.PathLike[str], *, limits: Limits = LIMITS) ->
     file = ByteFile(where)
     if found.kind == "safetensors index":
         tensors, metadata = read_index(file, limits)
-        return OpenedCheckpoint(
-            where, found.kind, tensors, Roles(with_averages({"model": tensors}), {}, {}, metadata), None
-        )
+        return OpenedCheckpoint(where, found.kind, tensors, _named_tensors(tensors, metadata), None)
     if found.kind == "gzip":
         data = inflate(file, 0, file.num_bytes, limits.may_inflate_to(file.num_bytes), gzip=True)
         inner = MemoryFile(where, bytes(data))
@@ -200,9 +198,7 @@ def _open(file: Bytes, kind: str, limits: Limits, shown: str) -> OpenedCheckpoin
             from holdfast.formats.own import open_model_file
 
             return _own(file.where, "Holdfast model file", open_model_file(file, tensors, metadata["holdfast"]))
-        return OpenedCheckpoint(
-            file.where, shown, tensors, Roles(with_averages({"model": tensors}), {}, {}, dict(metadata)), None
-        )
+        return OpenedCheckpoint(file.where, shown, tensors, _named_tensors(tensors, metadata), None)
     tree = read_tree(file, kind, limits)
     if kind in _PROGRAMS:
         programs = {"model": tree} if kind == "TorchScript" else tree
