@@ -33,6 +33,8 @@ def watch(event: str, args: tuple[object, ...]) -> None:
 
 def look(path: str, weights: bool) -> str:
     """Opens a file, walks over what it holds, and returns what came of it."""
+    import holdfast.formats.own
+    import holdfast.formats.wrapped  # noqa: F401  # our own, imported when first needed
     from holdfast.errors import CheckpointError
     from holdfast.formats import open_checkpoint
 

@@ -26,6 +26,7 @@ from holdfast.formats.torch_tar import read_torch_tar
 from holdfast.formats.torch_zip import read_torch_zip
 from holdfast.formats.torchscript import read_torchscript
 
+_UNPACK = "Open it by itself, or unpack it and open the checkpoint that is in it."
 _LIGHTNING = "meta.pt"  # what Lightning puts beside the pieces: everything that is neither weights nor optimizers
 
 
@@ -75,10 +76,15 @@ def read_index(index: ByteFile, limits: Limits) -> tuple[dict[str, Any], dict[st
     return read_shards(index, open_shard)
 
 
+def has_reader(kind: str) -> bool:
+    """Returns whether a file of this kind is read by `read_tree`."""
+    return kind in _READERS
+
+
 def no_weights(where: str, found: Sniffed) -> CheckpointError:
     """Returns the error that says what a file is instead of a checkpoint, and what to do."""
     return CheckpointError(
-        f"Opening {where}: it is {a(found.kind)}; expected a checkpoint. {found.advice or ''}".strip()
+        f"Opening {where}: it is {a(found.kind)}; expected a checkpoint. {found.advice or _UNPACK}".strip()
     )
 
 
@@ -91,5 +97,5 @@ _READERS: dict[str, Callable[[Bytes, Limits], Any]] = {
     "pickle": read_plain_pickle,
     "safetensors": lambda file, _: read_safetensors(file).tensors,
     "npz": read_npz,
-    "npy": lambda file, _: {"array": read_npy(file)},
+    "npy": read_npy,
 }
