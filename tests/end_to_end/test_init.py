@@ -113,6 +113,7 @@ def test_what_is_no_checkpoint_is_told(
     said = holdfast("train", picture_folder, *QUICK, "--init", "a.pth", "--out", "run")
     assert said.code == 1
     assert message in said.err
+    assert not (tmp_path / "run").exists()
     assert holdfast("train", picture_folder, *QUICK, "--out", "run").code == 0
 
 

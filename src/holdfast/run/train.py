@@ -22,7 +22,7 @@ from holdfast.run.curves import Curves
 from holdfast.run.directory import RunDirectory, now
 from holdfast.run.fingerprint import fingerprint
 from holdfast.run.finish import SUMMARY_FILE, finish, is_finished
-from holdfast.run.first_weights import INIT_FILE, check_first_weights, load_first_weights
+from holdfast.run.first_weights import INIT_FILE, check_first_weights, load_first_weights, open_first_weights
 from holdfast.run.fork import newest_of, take_over
 from holdfast.run.journal import Journal
 from holdfast.run.messages import introduce, say_done, say_finished, say_resumed, say_stopped
@@ -89,6 +89,8 @@ def train(
             raise ConfigError(f"--fork {fork} is the run itself. Name a new folder.")
         out, source = _place(fork), out
     _refuse_out_in_data(out, collection, config.data)
+    if isinstance(out, Path) and not out.exists():
+        open_first_weights(config)
     with open_run(out, console.warn) as directory:
         console.log = directory.path / "log.txt"
         # A run without a checkpoint has nothing to lose: it begins anew, under whatever recipe is asked for now.

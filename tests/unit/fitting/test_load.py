@@ -457,6 +457,15 @@ def test_names_can_be_changed_by_hand(tmp_path: Path) -> None:
     assert next(t for t in report.tensors if t.name == "fc.bias").rule == "--rename or --prefix"
 
 
+def test_equal_branches_of_a_model_are_told() -> None:
+    """One network for a model of two: the first branch has it, the other begins fresh, and a note says so."""
+    model = nn.ModuleDict({"left": Net(), "right": Net()})
+    report = load_into(model, _state(_trained()))
+    assert _same(model["left"], _trained()) and report.fraction == 0.5  # type: ignore[arg-type]
+    assert any("fits left. and right. equally well, and left. alone has it" in note for note in report.notes)
+    assert load_into(model, model.state_dict()).notes == ()
+
+
 def test_a_prefix_chooses_a_part_of_the_file() -> None:
     """Two models that fit equally well are refused with what to say, and nothing is changed; a prefix says it."""
     first, second = _state(_trained()), {name: t + 1 for name, t in _state(_trained()).items()}
