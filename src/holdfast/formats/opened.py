@@ -81,7 +81,8 @@ class OpenedCheckpoint:
         if name not in self.roles:
             asked = f"no weights called {name!r}" if name else "several weights and none that is obvious"
             raise CheckpointMismatch(
-                f"Opening {self.path}: it holds {asked}; it has {', '.join(sorted(self.roles))}. Choose one of these (role=, --role)."
+                f"Opening {self.path}: it holds {asked}; it has {', '.join(sorted(self.roles))}. Choose one of "
+                "these (role=, --role)."
             )
         return self.roles[name]
 

@@ -88,9 +88,7 @@ def train(
         if _whole(fork) == _whole(str(out)):
             raise ConfigError(f"--fork {fork} is the run itself. Name a new folder.")
         out, source = _place(fork), out
-    _refuse_out_in_data(out, collection, config.data)
-    if isinstance(out, Path) and not out.exists():
-        open_first_weights(config)
+    _refuse_what_cannot_begin(out, collection, config)
     with open_run(out, console.warn) as directory:
         console.log = directory.path / "log.txt"
         # A run without a checkpoint has nothing to lose: it begins anew, under whatever recipe is asked for now.
@@ -139,6 +137,13 @@ def _refuse_unreadable(config: Config) -> None:
     parse_duration(config.grace, "grace")
     if config.time_budget:
         parse_duration(config.time_budget, "time_budget")
+
+
+def _refuse_what_cannot_begin(out: Path | str, collection: Collection, config: Config) -> None:
+    """Raises HoldfastError for an --out within the data, and for an --init that is none, before a folder is made."""
+    _refuse_out_in_data(out, collection, config.data)
+    if isinstance(out, Path) and not out.exists():
+        open_first_weights(config)
 
 
 def _refuse_out_in_data(out: Path | str, collection: Collection, data: str) -> None:
