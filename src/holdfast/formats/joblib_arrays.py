@@ -9,7 +9,7 @@ Source: `NumpyArrayWrapper.write_array` and `read_array` of joblib's numpy_pickl
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 from holdfast.formats.arrays import ArrayType, InertArray
 from holdfast.formats.inert import Damage, InertObject
@@ -19,7 +19,7 @@ from holdfast.formats.pickle_literals import PickleStream
 _ALIGNMENT = "numpy_array_alignment_bytes"  # of joblib since 1.2; before, nothing stands between
 
 
-def is_wrapper(value: Any) -> bool:
+def is_wrapper(value: Any) -> TypeGuard[InertObject]:
     """Returns whether a record is one behind which the bytes of an array follow."""
     return (
         type(value) is InertObject

@@ -145,7 +145,8 @@ def _of_zip(file: Bytes, limits: Limits) -> tuple[Bytes, Sniffed]:
 
 def _the_one(file: Bytes, kind: str, heads: Iterator[tuple[str, bytes]]) -> str:
     """Returns the name of the one member that begins like a checkpoint. Raises CheckpointError."""
-    found, others = [], []
+    found: list[str] = []
+    others: list[str] = []
     for number, (name, head) in enumerate(heads):
         if number >= _MAX_MEMBERS:
             break
