@@ -14,25 +14,25 @@ from typing import Any, NamedTuple
 
 from holdfast.errors import CheckpointCorrupt, CheckpointError
 from holdfast.formats.byte_file import ByteFile
-from holdfast.formats.slices import read_slices
 
 _MAX_JSON = 64 << 20  # bytes; the history of a long training has a few
 _MAX_PARTS = 256  # files beside the weights
 _MAX_SHARDS = 1000
-_SLICE = re.compile(r"shard-\d+-model-\d+-of-\d+\.safetensors")
-_SHARD = re.compile(r"(.*)-(\d{3,})-of-(\d{3,})\.(safetensors|bin)")
-_STATE = re.compile(
+# Compiled at first use: compiling them all takes a tenth of a whole look into a file.
+_SLICE = r"shard-\d+-model-\d+-of-\d+\.safetensors"
+_SHARD = r"(.*)-(\d{3,})-of-(\d{3,})\.(safetensors|bin)"
+_STATE = (
     r"(optimizer|scheduler|sampler)(_\d+)?\.(bin|pt)|scaler(_\d+)?\.pt|random_states_\d+\.pkl|"
     r"rng_state(_\d+)?\.pth|custom_checkpoint_\d+\.pkl|training_args\.bin|trainer_state\.json"
 )
 _ABOUT = ("config.json",)  # read with the others, no reason to read a folder as a whole
 _INDEXES = (".safetensors.index.json", ".bin.index.json")
 _SINGLE = (".safetensors", ".bin", ".ckpt", ".pth", ".pt")
-_NUMBERED = re.compile(r"(?:pytorch_)?model(_\d+)?\.(safetensors|bin)")
-_VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)(?=\.(safetensors|bin)$)")  # diffusers keeps several side by side
+_NUMBERED = r"(?:pytorch_)?model(_\d+)?\.(safetensors|bin)"
+_VARIANT = r"\.(fp16|bf16|fp32|non_ema|ema)(?=\.(safetensors|bin)$)"  # diffusers keeps several side by side
 _PIPELINE = "model_index.json"  # diffusers' table of the models of a pipeline, each in a folder of its own
 _DEEPSPEED = "mp_rank_00_model_states.pt"  # all weights, but for ZeRO stage 3 and model parallel training
-_NUMBERED_FOLDER = re.compile(r"(pytorch_model_fsdp|optimizer)_\d+")
+_NUMBERED_FOLDER = r"(pytorch_model_fsdp|optimizer)_\d+"
 
 Open = Callable[[str], Any]
 
@@ -71,25 +71,25 @@ class Contents(NamedTuple):
 
 def contents(path: str, names: list[str]) -> Contents:
     """Returns what a folder holds, by the names of its entries."""
-    states = [name for name in names if _STATE.fullmatch(name) or name in _ABOUT]
+    states = [name for name in names if re.fullmatch(_STATE, name) or name in _ABOUT]
     left = [name for name in names if name not in states and not name.startswith(".")]
-    folders = [n for n in left if _NUMBERED_FOLDER.fullmatch(n) and os.path.isfile(f"{path}/{n}/.metadata")]  # noqa: PTH113
-    slices = [name for name in left if _SLICE.fullmatch(name)]
+    folders = [n for n in left if re.fullmatch(_NUMBERED_FOLDER, n) and os.path.isfile(f"{path}/{n}/.metadata")]  # noqa: PTH113
+    slices = [name for name in left if re.fullmatch(_SLICE, name)]
     weights = _weights([name for name in left if name not in slices])
     if _PIPELINE in names:
         weights = _pipeline(path, left) or weights
-    pieces = () if weights or slices else tuple(name for name in left if _SHARD.fullmatch(name))
+    pieces = () if weights or slices else tuple(name for name in left if re.fullmatch(_SHARD, name))
     return Contents(weights, slices, states, folders, pieces)
 
 
 def is_state(name: str) -> bool:
     """Returns whether a file of this name holds what is not weights: an optimizer's state, a random state …."""
-    return bool(_STATE.fullmatch(name))
+    return bool(re.fullmatch(_STATE, name))
 
 
 def shards_of(name: str) -> list[str]:
     """Returns the names of all shards of the set that a file is called to belong to; none for any other name."""
-    hit = _SHARD.fullmatch(name)
+    hit = re.fullmatch(_SHARD, name)
     total = int(hit[3][:9]) if hit else 0
     if hit is None or not 1 < total <= _MAX_SHARDS:
         return []
@@ -118,11 +118,11 @@ def _weights(names: list[str]) -> dict[str, str]:
         usual = [name for name in found if name in (f"model{suffix}", f"pytorch_model{suffix}")]
         if len(found) == 1 or len(usual) == 1:
             return {"model": (usual or found)[0]}
-    whole = [name for name in names if not _SHARD.fullmatch(name)]
-    whole = [name for name in whole if not (_VARIANT.search(name) and _VARIANT.sub("", name) in names)]
+    whole = [name for name in names if not re.fullmatch(_SHARD, name)]
+    whole = [name for name in whole if not (re.search(_VARIANT, name) and re.sub(_VARIANT, "", name) in names)]
     for suffix in _SINGLE:
         found = [name for name in whole if name.endswith(suffix)]
-        numbered = {f"model{hit[1] or ''}": n for n in found if (hit := _NUMBERED.fullmatch(n))}
+        numbered = {f"model{hit[1] or ''}": n for n in found if (hit := re.fullmatch(_NUMBERED, n))}
         if "model" in numbered:
             return numbered
         if len(found) == 1:
@@ -149,6 +149,8 @@ def read_folder(path: str, held: Contents, open_file: Open) -> dict[str, Any]:
         )
     tree: dict[str, Any] = {}
     if held.slices:
+        from holdfast.formats.slices import read_slices
+
         tree["model"] = read_slices(path, held.slices)
     if held.pieces:
         tree["model"] = _joined(path, held.pieces, open_file)

@@ -83,19 +83,22 @@ class PickleMachine:
 
     def run(self) -> Unpickled:
         """Runs to the end of the pickle."""
-        begin, at, name = self.stream.at, self.stream.at, "the first byte"
+        stream, data, end = self.stream, self.stream.data, self.stream.end
+        begin, at, name = stream.at, stream.at, "the first byte"
         try:
             for _ in range(self.limits.opcodes):
-                at = self.stream.at
-                code = self.stream.take(1)[0]
+                at = stream.at
+                if at >= end:
+                    raise Damage("1 bytes promised where 0 are left")
+                code = data[at]
+                stream.at = at + 1
                 if code in LITERALS:
                     name, read = LITERALS[code]
-                    self.stack.append(read(self.stream))
+                    self.stack.append(read(stream))
                 elif code in TEXTS:
                     name, read = TEXTS[code]
-                    before = self.stream.at
-                    self.stack.append(read(self.stream))
-                    self.charge_text(self.stream.at - before)
+                    self.stack.append(read(stream))
+                    self.charge_text(stream.at - at)
                 elif code in OPERATIONS:
                     name, operate = OPERATIONS[code]
                     operate(self)
