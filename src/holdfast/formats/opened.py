@@ -183,7 +183,9 @@ def open_checkpoint(path: str | os.PathLike[str], *, limits: Limits = LIMITS) ->
     if not has_reader(found.kind):
         from holdfast.formats.wrapped import unwrapped
 
-        return _open(*unwrapped(file, found.kind, limits), limits)
+        opened = _open(*unwrapped(file, found.kind, limits), limits)
+        opened.path = where
+        return opened
     return _open(file, found.kind, found.kind, limits)
 
 

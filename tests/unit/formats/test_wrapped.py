@@ -61,7 +61,7 @@ def test_the_one_checkpoint_in_it_is_opened(kind: str, tmp_path: Path) -> None:
     """Its kind says how it was packed; its values are those that were saved."""
     (tmp_path / "m.bin").write_bytes(PACKED[kind](_saved()))
     opened = open_checkpoint(tmp_path / "m.bin")
-    assert opened.kind == kind
+    assert (opened.kind, opened.path) == (kind, str(tmp_path / "m.bin"))
     assert torch.equal(opened.weights()["fc.weight"], STATE["fc.weight"])
 
 
