@@ -92,8 +92,8 @@ def test_names_and_roles_are_chosen_by_flags(holdfast, picture_folder: Path, tmp
     torch.save({"model": state, "ema": {n: t + 2 for n, t in state.items()}}, tmp_path / "two.pt")
     assert holdfast(*command, "--role", "ema", "--out", "w").code == 0
     torch.testing.assert_close(_weights(tmp_path / "w")["fc3.bias"], state["fc3.bias"] + 2, atol=1e-4, rtol=0)
-    said = holdfast(*command, "--rename", "(", "--out", "v")
-    assert said.code == 2 and "not a regular expression" in said.err
+    said = holdfast(*command, "--rename", "(=>x", "--out", "v")
+    assert said.code == 2 and "is no regular expression" in said.err
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,7 @@ def test_what_is_no_checkpoint_is_told(
     said = holdfast("train", picture_folder, *QUICK, "--init", "a.pth", "--out", "run")
     assert said.code == 1
     assert message in said.err
+    assert not (tmp_path / "run").exists()
     assert holdfast("train", picture_folder, *QUICK, "--out", "run").code == 0
 
 
@@ -123,7 +124,7 @@ def test_what_is_no_checkpoint_is_told(
         (("--prefix", "a.", "--rename", "a=>b"), "--prefix, --rename says what to take from a file"),
         (("--init", "a.pth", "--min-matched", "1.5"), "min_matched is 1.5; expected a share from 0 to 1"),
         (("--init", "a.pth", "--min-matched", "-1"), "min_matched is -1; expected a share from 0 to 1"),
-        (("--init", "a.pth", "--rename", "zzz=>b"), "none of its 10 names contains it"),
+        (("--init", "a.pth", "--rename", "zzz=>b"), "none of the 10 names of a.pth contains it"),
         (("--keep", "best:2:acc"), "a run does not measure 'acc'; expected one of accuracy, loss"),
     ],
 )

@@ -8,8 +8,10 @@ nor a CheckpointError ends it with code 1 and a message. FOLDER is where the cop
 
 from __future__ import annotations
 
+import bz2
 import io
 import json
+import lzma
 import os
 import random
 import resource
@@ -17,6 +19,7 @@ import runpy
 import shutil
 import signal
 import sys
+import tarfile
 import time
 import traceback
 import warnings
@@ -24,6 +27,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -55,6 +59,25 @@ def _programs() -> dict[str, Files]:
     return {name: {"": buffer.getvalue()} for name, buffer in named}
 
 
+def _packed() -> dict[str, Files]:
+    """Files within archives and compressed ones, joblib's, and NumPy's arrays of Python objects."""
+    saved, tar, packed, objects, arrays = (io.BytesIO() for _ in range(5))
+    torch.save(nn.Linear(3, 4).state_dict(), saved)
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        member = tarfile.TarInfo("run/model.pth")
+        member.size = len(saved.getvalue())
+        archive.addfile(member, io.BytesIO(saved.getvalue()))
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("run/model.pth", saved.getvalue())
+    np.save(objects, {"conv": {"weights": np.ones((2, 3), "f4")}})  # type: ignore[arg-type]
+    wrapped = b"\x80\2}X\3\0\0\0a.wcjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81}(X\5\0\0\0shapeK\3\x85X\5\0\0\0dtype"
+    wrapped += b"cnumpy\ndtype\nX\2\0\0\0f4\x89\x88\x87R(K\3X\1\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+    arrays.write(wrapped + b"X\x1b\0\0\0numpy_array_alignment_bytesK\x10ub" + b"\2\xff\xff" + bytes(12) + b"s.")
+    made = {"xz": lzma.compress(saved.getvalue()), "tar in bzip2": bz2.compress(tar.getvalue())}
+    made |= {"zip in zip": packed.getvalue(), "objects": objects.getvalue(), "joblib": arrays.getvalue()}
+    return {name: {"": data} for name, data in made.items()}
+
+
 def _places() -> dict[str, Files]:
     """Folders: pieces of two ranks, slices, shards, and what a trainer leaves."""
     golden, made = TESTS / "golden/foreign", {}
@@ -79,7 +102,20 @@ def _places() -> dict[str, Files]:
 
 
 # Files whose bytes are covered by checksums: what is read from them is right, whichever of them was damaged.
-_PROVEN = ("zip", "zip-5", "module", "deflated", "gzip", "npz", "script", "program", "old program")
+_PROVEN = (
+    "zip",
+    "zip-5",
+    "module",
+    "xz",
+    "tar in bzip2",
+    "zip in zip",
+    "deflated",
+    "gzip",
+    "npz",
+    "script",
+    "program",
+    "old program",
+)
 
 
 def _write(place: Path, files: Files) -> None:
@@ -125,7 +161,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     damaged = runpy.run_path(str(TESTS / "property/test_foreign_files.py"))["_damaged"]
-    originals = {**_single(), **_programs(), **_places()}
+    originals = {**_single(), **_programs(), **_packed(), **_places()}
     signal.signal(signal.SIGPROF, _too_slow)
     truths, ended, longest, place = {}, {name: {"opened": 0, "refused": 0} for name in originals}, 0.0, folder / "place"
     for name, files in originals.items():

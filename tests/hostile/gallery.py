@@ -8,9 +8,11 @@ and returns what to open. Expected is a pattern of the refusal, or None when the
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import pickle
 import struct
@@ -482,7 +484,7 @@ def an_array_of_objects(folder: Path, command: str) -> Path:
     return zip_of(folder, pickled(with_tensor(np.array([Call(os.system, command), None], object))))
 
 
-@specimen("Python objects or structures")
+@specimen()
 def a_pickle_within_an_npz(folder: Path, command: str) -> Path:
     import numpy as np
 
@@ -802,3 +804,75 @@ def files_within_files_fifty_levels_deep(folder: Path, command: str) -> Path:
     for _ in range(50):
         value = {"inner": pickled(value, 4), "pad": "x" * 300}
     return zip_of(folder, pickled(value, 4))
+
+
+# --- compressed files, archives and folders that lead elsewhere -----------------------------------------------------
+
+
+@specimen("more than .* bytes come out of")
+def an_xz_bomb(folder: Path, command: str) -> Path:
+    (folder / "hostile.xz").write_bytes(lzma.compress(bytes(200 << 20)))
+    return folder / "hostile.xz"
+
+
+@specimen("more than .* bytes come out of")
+def a_bzip2_bomb(folder: Path, command: str) -> Path:
+    (folder / "hostile.bz2").write_bytes(bz2.compress(bytes(200 << 20)))
+    return folder / "hostile.bz2"
+
+
+@specimen("asks for too much memory|damaged")
+def an_lzma_dictionary_of_four_gigabytes(folder: Path, command: str) -> Path:
+    (folder / "hostile.lzma").write_bytes(b"\x5d\0\0\0\xff" + b"\xff" * 8 + bytes(100))
+    return folder / "hostile.lzma"
+
+
+@specimen()
+def code_in_a_zip_in_a_tar_in_an_xz(folder: Path, command: str) -> Path:
+    inner = zip_of(folder, pickled({"weight": Call(os.system, command)}))
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.add(inner, "../../../../tmp/model.pt")
+    inner.unlink()
+    (folder / "hostile.tar.xz").write_bytes(lzma.compress(buffer.getvalue()))
+    return folder / "hostile.tar.xz"
+
+
+@specimen("begin like checkpoints|None is among its files|of no kind we know")
+def a_tar_of_links(folder: Path, command: str) -> Path:
+    with tarfile.open(folder / "hostile.tar", "w") as archive:
+        for name, kind in (("model.pt", tarfile.SYMTYPE), ("weights.pt", tarfile.LNKTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            archive.addfile(member)
+    return folder / "hostile.tar"
+
+
+@specimen("bytes promised where")
+def an_array_of_joblib_that_never_ends(folder: Path, command: str) -> Path:
+    dtype = b"cnumpy\ndtype\n(X\2\0\0\0f8\x89\x88tRq\1(K\3X\1\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+    state = b"}(X\5\0\0\0shape(\x8a\6\0\0\0\0\0\1tX\5\0\0\0dtype" + dtype + b"u"
+    pickle_ = b"\x80\2}X\3\0\0\0a.wcjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81" + state + b"b" + b"x" * 99
+    (folder / "hostile.joblib").write_bytes(pickle_)
+    return folder / "hostile.joblib"
+
+
+@specimen("expected a checkpoint|Too many levels|File name too long")
+def a_cache_whose_commit_is_the_cache(folder: Path, command: str) -> Path:
+    (folder / "snapshots").mkdir()
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text("c")
+    (folder / "snapshots/c").symlink_to("..", target_is_directory=True)
+    return folder
+
+
+@specimen("expected a checkpoint")
+def a_latest_that_leads_out(folder: Path, command: str) -> Path:
+    (folder / "latest").write_text("../../../../etc")
+    return folder
+
+
+@specimen("no names to tensors|it is a folder|expected a checkpoint|its values")
+def a_pipeline_of_folders_elsewhere(folder: Path, command: str) -> Path:
+    (folder / "model_index.json").write_text(json.dumps({"../../etc": ["d", "U"], "/etc": ["d", "U"], ".": ["d", "U"]}))
+    return folder

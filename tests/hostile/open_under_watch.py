@@ -8,7 +8,9 @@ is run, written or sent ends the process with code 66.
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import resource
 import sys
 
@@ -33,8 +35,12 @@ def watch(event: str, args: tuple[object, ...]) -> None:
 
 def look(path: str, weights: bool) -> str:
     """Opens a file, walks over what it holds, and returns what came of it."""
+    import holdfast.formats
     from holdfast.errors import CheckpointError
     from holdfast.formats import open_checkpoint
+
+    for module in pkgutil.iter_modules(holdfast.formats.__path__):  # our own, some imported only when they are needed
+        importlib.import_module(f"holdfast.formats.{module.name}")
 
     try:
         opened = open_checkpoint(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-_KINDS = 16  # of files and folders
+_KINDS = 21  # of files and folders
 
 
 def test_damaged_files_of_every_reader_end_in_the_right_answer_or_in_an_error(long_form: bool, tmp_path: Path) -> None:

@@ -64,11 +64,15 @@ def print_json(value: Any) -> None:
 
 
 def print_result(result: Result, *, as_json: bool) -> int:
-    """Prints what a tool of the toolbox did, as JSON or as lines of text; returns the exit code 0."""
+    """Prints what a tool of the toolbox did, as JSON or as lines that fit the terminal; returns the exit code 0."""
     if as_json:
         print_json(result.to_json())
-    else:
-        click.echo("\n".join(result.lines()))
+        return 0
+    from holdfast.cli.quick_look import terminal_width
+    from holdfast.toolbox.text import wrapped
+
+    for line in result.lines():
+        click.echo("\n".join(wrapped(line, terminal_width())))
     return 0
 
 

@@ -37,6 +37,12 @@ class Plan:
         self._ready: dict[str, Tensor] = {}  # made to fit already
         self._stem = stem_of(live.model, live.tensors)
         self.notes = list(weights.notes)
+        if matching.branches:
+            first, *others = matching.branches
+            self.notes.append(
+                f"it fits {first} and {', '.join(others)} equally well, and {first} alone has it; the others begin "
+                "fresh. Load each by itself: load_into(model.branch, …)"
+            )
         self._heads = self._rows_of_classes()
         self._same_as_tied: set[str] = set()
         self.tensors = tuple(self._fates())

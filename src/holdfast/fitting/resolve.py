@@ -34,6 +34,8 @@ class Matching:
         unused: source's names without a partner, in order.
         ambiguous: what stands in front of the source's names of several models that fit as well as one another; the
             pairs are those of the first. Empty when there is no doubt.
+        branches: what stands in front of the target's names of several parts that the source fits as well as one
+            another: the first of them gets it. Empty when it is one.
     """
 
     pairs: dict[str, str] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Matching:
     fresh: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     ambiguous: list[str] = field(default_factory=list)
+    branches: list[str] = field(default_factory=list)
 
 
 def resolve_names(source: Shapes, target: Shapes) -> Matching:
@@ -61,6 +64,7 @@ def resolve_names(source: Shapes, target: Shapes) -> Matching:
     _pair_up(matching, _Alignment((), (), 0), theirs, ours)
     _pair_without_punctuation(matching, source, target)
     taken = set(matching.pairs.values())
+    matching.branches = _equal_branches(found, best, ours)
     matching.pairs = {name: matching.pairs[name] for name in target if name in matching.pairs}
     matching.fresh = [name for name in target if name not in matching.pairs]
     matching.unused = [name for name in source if name not in taken]
@@ -81,6 +85,12 @@ def _equally_good(found: list[_Alignment]) -> list[Words]:
         found.sort(key=lambda a: a is not models[0])
         return []
     return [a.theirs for a in rivals] if len(rivals) > 1 else []
+
+
+def _equal_branches(found: list[_Alignment], best: _Alignment, ours: dict[str, Words]) -> list[str]:
+    """Returns the fronts of the target's names under which the source fits as well as under the best one."""
+    alike = [a for a in found if a.theirs == best.theirs and a.num_values == best.num_values and a.ours]
+    return [_as_written(a.ours, ours) for a in alike] if best.ours and best.num_values and len(alike) > 1 else []
 
 
 def _as_written(front: Words, theirs: dict[str, Words]) -> str:

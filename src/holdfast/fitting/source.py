@@ -149,7 +149,7 @@ def weights_of(source: Source, role: str | None = None, rename: Sequence[str] = 
         opened = source if isinstance(source, OpenedCheckpoint) else open_checkpoint(source)
         where, found = opened.path, opened.role(role)
         role = role or next((name for name, tensors in opened.roles.items() if tensors is found), None)
-    notes: list[str] = []
+    notes: list[str] = list(opened.notes) if opened is not None else []
     dense = {name: tensor for name, tensor in found.items() if isinstance(tensor, (LazyTensor, torch.Tensor))}
     if others := [name for name in found if name not in dense and not name.endswith("_extra_state")]:
         notes.append(f"not dense tensors, and left out: {', '.join(others[:4])}{' …' if len(others) > 4 else ''}")

@@ -75,6 +75,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
 # Name, the key of its version, and how it is known; the first that fits.
 _PROGRAMS: tuple[tuple[str, str, Callable[[dict[Any, Any]], bool]], ...] = (
     ("PyTorch Lightning", "pytorch-lightning_version", _has("pytorch-lightning_version")),
+    ("DeepSpeed", "ds_version", _has("ds_version")),
     ("Ultralytics", "version", _ultralytics),
     ("Composer", "", _composer),
     ("OpenMMLab", "", _openmmlab),

@@ -52,4 +52,4 @@ def read_plain_pickle(file: Bytes, limits: Limits) -> Any:
     def storage(data: bytes) -> Any:
         return read_torch_legacy(MemoryFile(file.where, data), limits).tree
 
-    return read_pickle(file.whole(), file.where, nested=storage, limits=limits).value
+    return read_pickle(file.whole(), file.where, nested=storage, raw_arrays=True, limits=limits).value

@@ -1,4 +1,4 @@
-"""`.npz` and `.npy` as lazy tensors, without NumPy and without the pickles that they may hold.
+"""`.npz` and `.npy` as lazy tensors, without NumPy; the pickles that they may hold are read inertly.
 
 Source: NumPy's "NPY format".
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.errors import CheckpointCorrupt, CheckpointError
 from holdfast.formats.arrays import TORCH_TYPES, ArrayType, InertArray
@@ -16,6 +16,7 @@ from holdfast.formats.byte_file import Buffer, Bytes
 from holdfast.formats.inert import Damage
 from holdfast.formats.lazy_tensor import ITEM_BYTES, LazyTensor, Storage, StoredBytes, swapped
 from holdfast.formats.limits import LIMITS, Limits
+from holdfast.formats.pickle_machine import read_pickle
 from holdfast.formats.safetensors_file import row_major
 from holdfast.formats.zip_archive import ZipArchive
 
@@ -36,23 +37,49 @@ def read_npz(file: Bytes, limits: Limits = LIMITS) -> dict[str, Any]:
         CheckpointError: an array is of a type that is no tensor's and no text: structures, pickled objects.
     """
     archive = ZipArchive(file, limits)
-    made = {name: _entry(archive, name) for name in archive.entries}
-    if made and not any(isinstance(value, LazyTensor) for value in made.values()):
-        first = next(iter(made))
+    made = {name: _entry(archive, name, limits) for name in archive.entries}
+    texts = [name for name, value in made.items() if not isinstance(value, (LazyTensor, _Objects))]
+    if made and len(texts) == len(made):
+        first = texts[0]
         raise _no_numbers(f"{file.where} ({first})", archive.head(first, _MAX_HEADER))
-    return {name.removesuffix(".npy"): value for name, value in made.items()}
+    plain = {name: value.value if isinstance(value, _Objects) else value for name, value in made.items()}
+    return {name.removesuffix(".npy"): value for name, value in plain.items()}
 
 
-def read_npy(file: Bytes) -> LazyTensor:
-    """Returns the array of an `.npy`; its values stay in the file. Raises as `read_npz`."""
+def read_npy(file: Bytes, limits: Limits = LIMITS) -> Any:
+    """Returns {"array": a lazy tensor} of an `.npy`; of one of Python objects, these. Raises as `read_npz`."""
     head = file.read(0, _MAX_HEADER)
-    return _describe(file.where, "array", head, file.num_bytes, lambda start, n: lambda: file.buffer(start, n))
+    if _holds_objects(file.where, head):
+        return _objects(file.where, file.read(0, file.num_bytes), limits).value
+    return {
+        "array": _describe(file.where, "array", head, file.num_bytes, lambda start, n: lambda: file.buffer(start, n))
+    }
 
 
-def _entry(archive: ZipArchive, name: str) -> Any:
+def _holds_objects(where: str, head: bytes) -> bool:
+    return re.match(rb"\{\s*'descr':\s*'\|O'", _header(where, head)[1]) is not None
+
+
+class _Objects(NamedTuple):
+    """What an array of Python objects holds."""
+
+    value: Any
+
+
+def _objects(where: str, data: bytes, limits: Limits) -> _Objects:
+    """Returns the Python objects of an array, read inertly: the one of an array without axes, a list of others."""
+    value = read_pickle(data, where, start=_header(where, data[:_MAX_HEADER])[0], limits=limits).value
+    if not isinstance(value, InertArray) or not isinstance(value.data, list):
+        raise CheckpointCorrupt(f"Reading {where}: its Python objects are no array. Take another copy of it.")
+    return _Objects(value.data[0] if not value.shape and len(value.data) == 1 else value.data)
+
+
+def _entry(archive: ZipArchive, name: str, limits: Limits) -> Any:
     entry = archive.entries[name]
     where, head = f"{archive.file.where} ({name})", archive.head(name, _MAX_HEADER)
     start, header = _header(where, head)
+    if _holds_objects(where, head):
+        return _objects(where, archive.read(name, limits.pickle_bytes), limits)
     found = re.fullmatch(_HEADER, header)
     if found is not None and found[2] in (b"U", b"S"):
         return _text(where, archive.read(name, _MAX_TEXT)[start:], found)
@@ -107,10 +134,8 @@ def _describe(
     where: str, key: str, head: bytes, num_bytes: int, fetch: Callable[[int, int], Callable[[], Buffer]]
 ) -> LazyTensor:
     start, header = _header(where, head)
-    if b"|O" in header or b"[(" in header:
-        raise CheckpointError(
-            f"Reading {where}: it holds Python objects or structures; expected numbers. Save numbers alone."
-        )
+    if b"[(" in header:
+        raise CheckpointError(f"Reading {where}: it holds structures; expected numbers. Save numbers alone.")
     found = re.fullmatch(_HEADER, header)
     if found is None:
         raise CheckpointCorrupt(f"Reading {where}: its header is {header[:200]!r}. It is damaged; take another copy.")

@@ -11,17 +11,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.errors import CheckpointError, CheckpointMismatch
-from holdfast.formats.byte_file import ByteFile, Bytes, MemoryFile, inflate
+from holdfast.formats.byte_file import ByteFile, Bytes
 from holdfast.formats.folder import about, contents, read_folder, written_by
 from holdfast.formats.lazy_tensor import LazyTensor
 from holdfast.formats.limits import LIMITS, Limits
 from holdfast.formats.maker import made_by
 from holdfast.formats.names import plain_names
-from holdfast.formats.readers import no_weights, read_directory, read_index, read_place, read_tree
+from holdfast.formats.readers import has_reader, no_weights, read_directory, read_index, read_place, read_tree
+from holdfast.formats.remarks import refuse_pieces, remarks
 from holdfast.formats.role_names import with_averages
 from holdfast.formats.roles import Roles, find_roles
 from holdfast.formats.safetensors_file import noted_aliases, read_safetensors
-from holdfast.formats.sniff import a, sniff, sniff_bytes
+from holdfast.formats.sniff import a, sniff
 
 if TYPE_CHECKING:
     import torch
@@ -42,9 +43,12 @@ class OpenedCheckpoint:
             sparse) is an inert record of what it is made of.
         optimizers, schedules: by the file's names for them; tensors in them are lazy.
         metadata: everything else, as plain values: epoch, arguments, metrics.
+        notes: what to know before trusting that it is all: that it is one shard of several.
     """
 
-    def __init__(self, path: str, kind: str, tree: Any, roles: Roles, made: str | None) -> None:
+    def __init__(
+        self, path: str, kind: str, tree: Any, roles: Roles, made: str | None, notes: tuple[str, ...] = ()
+    ) -> None:
         self.path = path
         self.kind = kind
         self.made_by = made
@@ -53,6 +57,7 @@ class OpenedCheckpoint:
         self.optimizers = roles.optimizers
         self.schedules = roles.schedules
         self.metadata = roles.metadata
+        self.notes = notes
         self._modules = roles.modules
 
     @property
@@ -70,15 +75,22 @@ class OpenedCheckpoint:
             name = "model" if "model" in self.roles else next(iter(self.roles)) if len(self.roles) == 1 else None
         if not self.roles:
             raise CheckpointMismatch(
-                f"Opening {self.path}: it is {a(self.kind)} without weights; expected names with tensors. Is it the "
-                "right file?"
+                f"Opening {self.path}: it is {a(self.kind)} without weights{self._instead()}; expected names with "
+                "tensors. Is it the right file?"
             )
         if name not in self.roles:
             asked = f"no weights called {name!r}" if name else "several weights and none that is obvious"
             raise CheckpointMismatch(
-                f"Opening {self.path}: it holds {asked}; it has {', '.join(sorted(self.roles))}. Choose one of these."
+                f"Opening {self.path}: it holds {asked}; it has {', '.join(sorted(self.roles))}. Choose one of "
+                "these (role=, --role)."
             )
         return self.roles[name]
+
+    def _instead(self) -> str:
+        """Returns what there is in the place of weights, in words."""
+        held = [f"the optimizer's state {name!r}" for name in self.optimizers]
+        held += [repr(name) for name in self.metadata if name != "value"]
+        return f" (it holds {', '.join(held[:4])}{' …' if len(held) > 4 else ''})" if held else ""
 
     def weights(self, role: str | None = None, *, names: Literal["plain", "file"] = "plain") -> dict[str, torch.Tensor]:
         """Returns name → tensor on the CPU of one role; tied tensors share their memory.
@@ -167,17 +179,14 @@ def open_checkpoint(path: str | os.PathLike[str], *, limits: Limits = LIMITS) ->
     file = ByteFile(where)
     if found.kind == "safetensors index":
         tensors, metadata = read_index(file, limits)
-        return OpenedCheckpoint(
-            where, found.kind, tensors, Roles(with_averages({"model": tensors}), {}, {}, metadata), None
-        )
-    if found.kind == "gzip":
-        data = inflate(file, 0, file.num_bytes, limits.may_inflate_to(file.num_bytes), gzip=True)
-        inner = MemoryFile(where, bytes(data))
-        sniffed = sniff_bytes(inner, limits)
-        if sniffed.advice is not None or sniffed.kind in ("gzip", "safetensors index"):
-            raise no_weights(where, sniffed._replace(kind=f"{sniffed.kind} in gzip"))
-        return _open(inner, sniffed.kind, limits, f"{sniffed.kind} in gzip")
-    return _open(file, found.kind, limits, found.kind)
+        return OpenedCheckpoint(where, found.kind, tensors, _named_tensors(tensors, metadata), None)
+    if not has_reader(found.kind):
+        from holdfast.formats.wrapped import unwrapped
+
+        opened = _open(*unwrapped(file, found.kind, limits), limits)
+        opened.path = where
+        return opened
+    return _open(file, found.kind, found.kind, limits)
 
 
 def _not_dense(record: Any) -> str:
@@ -193,7 +202,7 @@ def _not_dense(record: Any) -> str:
     )
 
 
-def _open(file: Bytes, kind: str, limits: Limits, shown: str) -> OpenedCheckpoint:
+def _open(file: Bytes, kind: str, shown: str, limits: Limits) -> OpenedCheckpoint:
     if kind == "safetensors":
         tensors, metadata = read_safetensors(file)
         if "holdfast" in metadata:
@@ -201,14 +210,17 @@ def _open(file: Bytes, kind: str, limits: Limits, shown: str) -> OpenedCheckpoin
 
             return _own(file.where, "Holdfast model file", open_model_file(file, tensors, metadata["holdfast"]))
         return OpenedCheckpoint(
-            file.where, shown, tensors, Roles(with_averages({"model": tensors}), {}, {}, dict(metadata)), None
+            file.where, shown, tensors, _named_tensors(tensors, metadata), None, remarks(file.where, tensors, None)
         )
     tree = read_tree(file, kind, limits)
     if kind in _PROGRAMS:
         programs = {"model": tree} if kind == "TorchScript" else tree
         weights = {name: tensors for name, tensors in programs.items() if tensors}
         return OpenedCheckpoint(file.where, shown, programs, Roles(weights, {}, {}, {}), _PROGRAMS[kind])
-    return OpenedCheckpoint(file.where, shown, tree, find_roles(tree, file.where), made_by(tree))
+    made, roles = made_by(tree), find_roles(tree, file.where)
+    if made is not None and made.startswith("DeepSpeed"):
+        refuse_pieces(file.where, tree, roles.weights.get("model", {}))
+    return OpenedCheckpoint(file.where, shown, tree, roles, made, remarks(file.where, tree, made))
 
 
 def _named_tensors(tensors: Mapping[str, LazyTensor], metadata: Mapping[str, Any]) -> Roles:

@@ -49,7 +49,7 @@ def open_checkpoint_directory(path: str) -> Roles:
         skeleton = checkpoint.skeletons.get(part)
         if isinstance(skeleton, dict) and is_optimizer(skeleton):
             optimizers[part] = checkpoint.read(part)
-        elif entry.file is None or not _is_named_tensors(skeleton):
+        elif entry.file is None or not isinstance(skeleton, dict) or not _is_named_tensors(skeleton):
             rest[part] = skeleton
         else:
             file = ByteFile(checkpoint.path / entry.file)
@@ -80,10 +80,8 @@ def open_model_file(file: Bytes, tensors: dict[str, LazyTensor], metadata: str) 
     return Roles({"model": dict(tensors)}, {}, {}, dict(table))
 
 
-def _is_named_tensors(skeleton: Any) -> bool:
+def _is_named_tensors(skeleton: dict[str, Any]) -> bool:
     """Returns whether a part is a model's state: a table of tensors, and at most what modules keep beside them."""
-    if not isinstance(skeleton, dict):
-        return False
     tensors = [name for name, value in skeleton.items() if isinstance(value, dict) and set(value) == {"$tensor"}]
     return bool(tensors) and all(name in tensors or name.endswith("_extra_state") for name in skeleton)
 

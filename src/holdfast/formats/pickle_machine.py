@@ -26,6 +26,7 @@ Nested = Callable[[bytes], Any]
 _NESTED = "torch.storage._load_from_bytes"
 # Bytes that a value takes besides what it holds.
 _RECORD, _MEMO, _TEXT = 260, 64, 56
+_LARGE = 1 << 20  # bytes
 _STOP = ord(".")
 
 
@@ -43,6 +44,7 @@ def read_pickle(
     start: int = 0,
     persistent: Persistent | None = None,
     nested: Nested | None = None,
+    raw_arrays: bool = False,
     limits: Limits = LIMITS,
 ) -> Unpickled:
     """Reads one pickle as a tree of plain values and inert records.
@@ -53,6 +55,7 @@ def read_pickle(
         start: where it begins in `data`.
         persistent: makes a value of what the pickle only refers to; raises Damage when it cannot.
         nested: reads a whole file of torch within the pickle, as plain pickles hold each storage; None keeps a record.
+        raw_arrays: whether arrays may lie in the stream as joblib writes them.
         limits: what reading may cost.
 
     Raises:
@@ -60,7 +63,7 @@ def read_pickle(
         CheckpointError: it asks for more than the limits allow.
     """
     machine = PickleMachine(PickleStream(data, start), where, persistent, limits)
-    machine.nested = nested
+    machine.nested, machine.raw_arrays = nested, raw_arrays
     return machine.run()
 
 
@@ -73,25 +76,29 @@ class PickleMachine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.nested: Nested | None = None
+        self.raw_arrays = False
         self.inner: dict[int, tuple[bytes, Any]] = {}  # by identity: read once, however often it is referred to
         self.spent = 0
         self.check_key = KeyCheck(limits.hard_keys)
 
     def run(self) -> Unpickled:
         """Runs to the end of the pickle."""
-        begin, at, name = self.stream.at, self.stream.at, "the first byte"
+        stream, data, end = self.stream, self.stream.data, self.stream.end
+        begin, at, name = stream.at, stream.at, "the first byte"
         try:
             for _ in range(self.limits.opcodes):
-                at = self.stream.at
-                code = self.stream.take(1)[0]
+                at = stream.at
+                if at >= end:
+                    raise Damage("1 bytes promised where 0 are left")
+                code = data[at]
+                stream.at = at + 1
                 if code in LITERALS:
                     name, read = LITERALS[code]
-                    self.stack.append(read(self.stream))
+                    self.stack.append(read(stream))
                 elif code in TEXTS:
                     name, read = TEXTS[code]
-                    before = self.stream.at
-                    self.stack.append(read(self.stream))
-                    self.charge(self.stream.at - before + _TEXT)
+                    self.stack.append(read(stream))
+                    self.charge_text(stream.at - at)
                 elif code in OPERATIONS:
                     name, operate = OPERATIONS[code]
                     operate(self)
@@ -112,6 +119,10 @@ class PickleMachine:
         self.spent += num_bytes
         if self.spent > self.limits.memory:
             self._too_much(f"more than {self.limits.memory:,} bytes of memory, tensors not counted")
+
+    def charge_text(self, num_bytes: int) -> None:
+        """Counts a text or bytes that lie in the file as they are; those of an array are a tensor's, not counted."""
+        self.charge(_TEXT + (num_bytes if num_bytes < _LARGE else 0))
 
     def pop(self) -> Any:
         """Takes the uppermost value above the last mark."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from holdfast.formats.inert import Damage, InertObject, Record
+from holdfast.formats.joblib_arrays import is_wrapper, read_array
 from holdfast.formats.pickle_literals import text, text_number
 
 if TYPE_CHECKING:
@@ -168,6 +169,10 @@ def _build(m: PickleMachine) -> None:
     state, target = m.pop(), m.top()
     if isinstance(target, Record):
         target.build(state)
+        if m.raw_arrays and is_wrapper(target):
+            before = m.stream.at
+            m.stack[-1] = read_array(m.stream, target)
+            m.charge_text(m.stream.at - before)
     elif type(target) is OrderedDict and isinstance(state, dict):
         # A module's state dict carries its versions so. Nothing else may become an attribute: it could hide a method.
         if isinstance(metadata := state.get("_metadata"), dict):

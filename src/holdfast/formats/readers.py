@@ -12,20 +12,15 @@ from typing import Any
 
 from holdfast.errors import CheckpointError
 from holdfast.formats.byte_file import ByteFile, Bytes
-from holdfast.formats.dcp import read_dcp
 from holdfast.formats.limits import Limits
 from holdfast.formats.nested_file import read_plain_pickle
-from holdfast.formats.numpy_file import read_npy, read_npz
 from holdfast.formats.roles import find_roles
 from holdfast.formats.safetensors_file import read_safetensors
-from holdfast.formats.shards import read_shards
 from holdfast.formats.sniff import Sniffed, a, sniff
-from holdfast.formats.torch_export import read_torch_export
 from holdfast.formats.torch_legacy import read_torch_legacy
-from holdfast.formats.torch_tar import read_torch_tar
 from holdfast.formats.torch_zip import read_torch_zip
-from holdfast.formats.torchscript import read_torchscript
 
+_UNPACK = "Open it by itself, or unpack it and open the checkpoint that is in it."
 _LIGHTNING = "meta.pt"  # what Lightning puts beside the pieces: everything that is neither weights nor optimizers
 
 
@@ -55,6 +50,8 @@ def read_place(path: str, limits: Limits) -> Any:
 
 def read_directory(path: str, limits: Limits) -> dict[str, Any]:
     """Returns the tree of a directory of torch.distributed.checkpoint, with what Lightning keeps beside it."""
+    from holdfast.formats.dcp import read_dcp
+
     tree, beside = read_dcp(path, limits), f"{path}/{_LIGHTNING}"
     if os.path.isfile(beside):  # noqa: PTH113  # see sniff
         more = read_place(beside, limits)
@@ -64,6 +61,7 @@ def read_directory(path: str, limits: Limits) -> dict[str, Any]:
 
 def read_index(index: ByteFile, limits: Limits) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the tensors of all shards by name, and the index's metadata. Raises as `read_tree`."""
+    from holdfast.formats.shards import read_shards
 
     def open_shard(path: str) -> dict[str, Any]:
         found = sniff(path, limits)
@@ -75,21 +73,57 @@ def read_index(index: ByteFile, limits: Limits) -> tuple[dict[str, Any], dict[st
     return read_shards(index, open_shard)
 
 
+def has_reader(kind: str) -> bool:
+    """Returns whether a file of this kind is read by `read_tree`."""
+    return kind in _READERS
+
+
 def no_weights(where: str, found: Sniffed) -> CheckpointError:
     """Returns the error that says what a file is instead of a checkpoint, and what to do."""
     return CheckpointError(
-        f"Opening {where}: it is {a(found.kind)}; expected a checkpoint. {found.advice or ''}".strip()
+        f"Opening {where}: it is {a(found.kind)}; expected a checkpoint. {found.advice or _UNPACK}".strip()
     )
+
+
+# Those that are seldom needed are imported when they are: importing all of them takes as long as a look into a file.
+def _torch_tar(file: Bytes, limits: Limits) -> Any:
+    from holdfast.formats.torch_tar import read_torch_tar
+
+    return read_torch_tar(file, limits).tree
+
+
+def _torchscript(file: Bytes, limits: Limits) -> Any:
+    from holdfast.formats.torchscript import read_torchscript
+
+    return read_torchscript(file, limits)
+
+
+def _torch_export(file: Bytes, limits: Limits) -> Any:
+    from holdfast.formats.torch_export import read_torch_export
+
+    return read_torch_export(file, limits)
+
+
+def _npz(file: Bytes, limits: Limits) -> Any:
+    from holdfast.formats.numpy_file import read_npz
+
+    return read_npz(file, limits)
+
+
+def _npy(file: Bytes, limits: Limits) -> Any:
+    from holdfast.formats.numpy_file import read_npy
+
+    return read_npy(file, limits)
 
 
 _READERS: dict[str, Callable[[Bytes, Limits], Any]] = {
     "torch zip": lambda file, limits: read_torch_zip(file, limits).tree,
     "torch legacy": lambda file, limits: read_torch_legacy(file, limits).tree,
-    "torch tar": lambda file, limits: read_torch_tar(file, limits).tree,
-    "TorchScript": read_torchscript,
-    "torch.export program": read_torch_export,
+    "torch tar": _torch_tar,
+    "TorchScript": _torchscript,
+    "torch.export program": _torch_export,
     "pickle": read_plain_pickle,
     "safetensors": lambda file, _: read_safetensors(file).tensors,
-    "npz": read_npz,
-    "npy": lambda file, _: {"array": read_npy(file)},
+    "npz": _npz,
+    "npy": _npy,
 }

@@ -37,6 +37,7 @@ from holdfast.formats.state_kinds import (
     is_schedule,
     is_state_dict,
     keyed_items,
+    nested_arrays,
     tensors_among,
 )
 
@@ -77,15 +78,16 @@ def find_roles(tree: Any, where: str) -> Roles:
     weights = named_parts(search.weights, role_of)
     if len(weights) == 1 and "ema" not in weights and bare_word(next(iter(search.weights), ("",))[-1:]) in MODEL_WORDS:
         weights = {"model": next(iter(weights.values()))}  # the words around it had to tell it from nothing
+    left_whole = search.modules
     if isinstance(tree, dict) and "pytorch-lightning_version" in tree and "model" in weights:
         parts = {k: v for k, v in split_models(weights["model"]).items() if k not in weights}
-        weights = (weights if parts else with_averages(weights, search.modules)) | parts
-    else:
-        weights = with_averages(weights, search.modules)
+        left_whole = {*left_whole, id(weights["model"])} if parts else left_whole
+        weights |= parts
+    weights = with_averages(weights, left_whole)
     modules = frozenset(role for role, state in weights.items() if id(state) in search.modules)
-    return Roles(
-        weights, named_parts(search.optimizers, own_name), named_parts(search.schedules, own_name), metadata, modules
-    )
+    optimizers = named_parts(search.optimizers, lambda path: own_name(path) or "optimizer")
+    schedules = named_parts(search.schedules, lambda path: own_name(path) or "scheduler")
+    return Roles(weights, optimizers, schedules, metadata, modules)
 
 
 class _Search:
@@ -167,6 +169,8 @@ class _Search:
         if is_schedule(held):
             return self.schedules, held
         if isinstance(node, dict):
+            if expected and (layers := nested_arrays(node)):
+                return self.weights, layers
             node = arrays_as_tensors(node, expected=expected)
             if is_state_dict(node, expected=expected) and not is_random_state(node, path):
                 return self.weights, dict(node)

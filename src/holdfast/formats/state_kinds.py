@@ -14,6 +14,12 @@ from holdfast.formats.module_tree import is_tensor
 State = dict[str, Any]
 
 _RANDOM = re.compile(r"rng|random|generator_state")
+_MAX_LAYERS = 12  # of mappings within each other
+# What the arrays of a layer are called.
+_LEAVES = {
+    "weight", "weights", "bias", "biases", "kernel", "scale", "offset", "embedding", "gamma", "beta", "mean", "var",
+    "variance", "moving_mean", "moving_variance", "w", "b",
+}  # fmt: skip
 # What a single number is called that is no parameter.
 _FIGURE = re.compile(
     r"(?i)(^|[_.\-/])(loss(es)?|acc\w*|top\d|best|epochs?|iter\w*|steps?|num|count|metric|score|error|err|lr|time|"
@@ -143,6 +149,28 @@ def arrays_as_tensors(value: State, *, expected: bool = False) -> State:
         return value
     made = {name: array.as_tensor() for name, array in arrays.items()}
     return {k: v if made.get(k) is None else made[k] for k, v in value.items()}
+
+
+def nested_arrays(value: State, name: str = "", level: int = 0) -> State | None:
+    """Returns arrays that a file keeps in a mapping for each layer, by names with dots; None for any other mapping.
+
+    Converters from Caffe and TensorFlow and programs of JAX keep them so. It is told by the names of the arrays.
+    """
+    found: State = {}
+    for key, held in value.items():
+        if type(key) is not str or level > _MAX_LAYERS:
+            return None
+        inner = f"{name}.{key}" if name else key
+        if isinstance(held, dict):
+            below = nested_arrays(held, inner, level + 1)
+            if below is None:
+                return None
+            found |= below
+        elif isinstance(held, InertArray) and level and key.lower() in _LEAVES and held.as_tensor() is not None:
+            found[inner] = held.as_tensor()
+        else:
+            return None
+    return found
 
 
 def halves_of(value: State) -> State | None:

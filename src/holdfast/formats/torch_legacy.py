@@ -7,6 +7,7 @@ protected by a checksum.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,12 @@ from holdfast.formats.torch_zip import storage_reference
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+# References as text, compiled at first use: nobody writes them but protocol 0.
+_MODULE = r"\('module', <class '([\w.]{1,200})'>, "
+_STORAGE = (
+    r"\('storage', <class '(torch[\w.]{1,100})'>, '([^']{1,100})', '([^']{1,100})', (\d{1,18}), "
+    r"(None|\('([^']{1,100})', (\d{1,18}), (\d{1,18})\))\)"
+)
 
 
 def read_torch_legacy(file: Bytes, limits: Limits = LIMITS) -> TorchFile:
@@ -67,6 +74,21 @@ def _place(file: Bytes, storages: _Storages, keys: Any, at: int) -> None:
         at += storage.num_bytes
 
 
+def _as_written(reference: str) -> Any:
+    """Returns a reference that protocol 0 has written as text, as `str` wrote it; None for any other text.
+
+    torch itself does not read these.
+    """
+    if hit := re.match(_MODULE, reference):
+        return "module", Global("", hit[1]), None, None
+    hit = re.fullmatch(_STORAGE, reference)
+    if hit is None:
+        return None
+    module, _, name = hit[1].rpartition(".")
+    view = (hit[6], int(hit[7]), int(hit[8])) if hit[6] else None
+    return "storage", Global(module, name), hit[2], hit[3], int(hit[4]), view
+
+
 def _fetch(file: Bytes, start: int, num_bytes: int) -> Callable[[], Buffer]:
     return lambda: file.buffer(start, num_bytes)
 
@@ -81,6 +103,8 @@ class _Storages:
 
     def refer(self, reference: Any) -> Any:
         """Returns what ("storage", ...) or ("module", its class, its source) stands for."""
+        if type(reference) is str:
+            reference = _as_written(reference)
         if type(reference) is tuple and len(reference) == 4 and reference[0] in ("module", b"module"):
             if not isinstance(reference[1], Global):
                 raise Damage("a module without a class")

@@ -157,7 +157,7 @@ class ZipArchive:
         begin = max(0, self.file.num_bytes - _END_BYTES - _MAX_COMMENT)
         tail = self.file.read(begin, self.file.num_bytes - begin)
         at = tail.rfind(_END)
-        while at >= 0 and at + _END_BYTES + int.from_bytes(tail[at + 20 : at + 22], "little") != len(tail):
+        while at >= 0 and not _is_end(tail, at):
             at = tail.rfind(_END, 0, at)
         if at < 0:
             raise self._corrupt(f"no table of contents at its end ({self.file.num_bytes:,} bytes)")
@@ -234,6 +234,12 @@ class ZipArchive:
             if end > table:
                 raise self._corrupt(f"an entry {entry.name!r} that reaches into the table of contents")
             self._data_starts[entry.name] = start
+
+
+def _is_end(tail: bytes, at: int) -> bool:
+    """Returns whether an archive ends with the record at `at`: but for a line feed or zeros that a transfer added."""
+    end = at + _END_BYTES + int.from_bytes(tail[at + 20 : at + 22], "little")
+    return at + _END_BYTES <= len(tail) and end <= len(tail) and not tail[end:].strip(b"\0\r\n")
 
 
 def _wide_values(extra: bytes) -> list[int]:

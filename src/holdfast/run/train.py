@@ -24,7 +24,7 @@ from holdfast.run.directory import RunDirectory, now
 from holdfast.run.division import divide
 from holdfast.run.fingerprint import fingerprint
 from holdfast.run.finish import SUMMARY_FILE, finish, is_finished
-from holdfast.run.first_weights import INIT_FILE, check_first_weights, load_first_weights
+from holdfast.run.first_weights import INIT_FILE, check_first_weights, load_first_weights, open_first_weights
 from holdfast.run.fork import newest_of, take_over
 from holdfast.run.journal import Journal
 from holdfast.run.messages import introduce, say_done, say_finished, say_resumed, say_stopped
@@ -90,7 +90,7 @@ def train(
         if _whole(fork) == _whole(str(out)):
             raise ConfigError(f"--fork {fork} is the run itself. Name a new folder.")
         out, source = _place(fork), out
-    _refuse_out_in_data(out, collection, config.data)
+    _refuse_what_cannot_begin(out, collection, config)
     with open_run(out, console.warn) as directory:
         console.log = directory.path / "log.txt"
         # A run without a checkpoint has nothing to lose: it begins anew, under whatever recipe is asked for now.
@@ -150,6 +150,13 @@ def _refuse_unreadable(config: Config) -> None:
         parse_duration(config.time_budget, "time_budget")
     if config.cache_size:
         parse_size(config.cache_size)
+
+
+def _refuse_what_cannot_begin(out: Path | str, collection: Collection, config: Config) -> None:
+    """Raises HoldfastError for an --out within the data, and for an --init that is none, before a folder is made."""
+    _refuse_out_in_data(out, collection, config.data)
+    if isinstance(out, Path) and not out.exists():
+        open_first_weights(config)
 
 
 def _refuse_out_in_data(out: Path | str, collection: Collection, data: str) -> None:

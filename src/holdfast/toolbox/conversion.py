@@ -149,6 +149,7 @@ def _converted(
         dtype=dtype,
         optimizers=list(content.optimizers),
         left_out=left_out,
+        notes=list(opened.notes),
     )
 
 

@@ -27,6 +27,7 @@ class Conversion:
         num_exact: how many tensors were cast without loss.
         optimizers: parts that hold the state of an optimizer.
         left_out: what the source has and the result has not, in words.
+        notes: what to know of the source: that it is one shard of several.
     """
 
     source: str
@@ -44,6 +45,7 @@ class Conversion:
     dtype: str | None = None
     optimizers: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as JSON values."""
@@ -65,5 +67,7 @@ class Conversion:
             yield f"  {loss_line(self.losses, self.num_exact, self.dtype)}"
         if self.optimizers:
             yield f"  optimizer states: {', '.join(map(printable, self.optimizers))}"
+        for note in self.notes:
+            yield f"  note: {printable(note)}"
         for what in self.left_out:
             yield f"  left out: {printable(what)}"

@@ -69,6 +69,8 @@ def report_of(opened: OpenedCheckpoint) -> Report:
         label = name if name not in parts else f"{name} (optimizer)"
         parts[label] = Part("optimizer", lines, {"param_groups": json_of(groups, described)})
     facts: dict[str, Any] = {"made_by": opened.made_by} if opened.made_by else {}
+    if opened.notes:
+        facts["note"] = "; ".join(opened.notes)
     if opened.kind.startswith(_KINDS_WITH_DEVICES) and tensors:
         facts["saved_from"] = sorted({tensor.storage.data.location for tensor in tensors})
     metadata = json_of(opened.metadata, described)

@@ -13,11 +13,39 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, width: int | None) -> str:
-    """Returns text of at most `width` columns, the middle left out: the last words of a name tell it from others."""
+    """Returns text of at most `width` columns, the middle left out: the last words of a name tell it from others.
+
+    Words between dots are left out whole where the last one fits.
+    """
     if width is None or len(text) <= width:
         return text
+    if "." in text and (kept := _whole_words(text.split("."), width)):
+        return kept
     tail = max(1, (2 * width) // 3)
     return f"{text[: max(0, width - tail - 1)]}…{text[-tail:]}" if width > 1 else "…"[:width]
+
+
+def _whole_words(words: list[str], width: int) -> str:
+    """Returns as many of the last words as fit, the first before them if it fits too; nothing when none does."""
+    for number in range(len(words) - 2, 0, -1):
+        for front in (f"{words[0]}.…", "…"):
+            made = f"{front}.{'.'.join(words[-number:])}"
+            if len(made) <= width:
+                return made if len(made) > width // 2 else ""  # a long word would take too much with it
+    return ""
+
+
+def wrapped(line: str, width: int | None) -> list[str]:
+    """Returns a line of talk as lines of at most `width` columns, broken between words; the next ones are indented."""
+    if width is None or len(line) <= width:
+        return [line]
+    import textwrap
+
+    margin = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.wrap(
+        line, max(width, len(margin) + 20), subsequent_indent=margin, break_long_words=False, break_on_hyphens=False,
+        drop_whitespace=True,
+    )  # fmt: skip
 
 
 def cut(text: str, width: int | None) -> str:

@@ -42,7 +42,15 @@ def together(asked: Iterable[str]) -> list[list[str]]:
     What forks (make_torch_programs) comes first in its process.
     """
     shared = (
-        ["make_torch_programs", "make_torch_layouts", "make_torch_trees", "make_numpy", "make_others"],
+        [
+            "make_torch_programs",
+            "make_torch_layouts",
+            "make_torch_trees",
+            "make_numpy",
+            "make_others",
+            "make_archives",
+            "make_joblib",
+        ],
         ["make_torch_modules", "make_safetensors", "make_timm", "make_torchvision"],
     )
     left = set(asked)

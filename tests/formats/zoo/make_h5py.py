@@ -27,7 +27,7 @@ def _h5() -> bytes:
 @add("HDF5 (Keras .h5)")
 def keras_h5(folder: Path) -> Made:
     (folder / "model.h5").write_bytes(_h5())
-    return Refusal(folder / "model.h5", "it is an HDF5 or Keras; .*numpy.savez and open the .npz")
+    return Refusal(folder / "model.h5", "it is an HDF5 or Keras file; .*numpy.savez and open the .npz")
 
 
 @add("a Keras 3 archive")

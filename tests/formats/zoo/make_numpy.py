@@ -80,4 +80,12 @@ def text(folder: Path) -> Made:
 @add("numpy.save of Python objects")
 def objects(folder: Path) -> Made:
     np.save(folder / "c.npy", np.array([{"a": 1}], object), allow_pickle=True)
-    return Refusal(folder / "c.npy", "it holds Python objects or structures; expected numbers")
+    return Refusal(folder / "c.npy", "it is an npy without weights; expected names with tensors")
+
+
+@add("numpy.save of a dictionary of dictionaries of arrays, as converters from Caffe left it")
+def save_dictionary(folder: Path) -> Made:
+    kernel, bias = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(2, np.float32)
+    np.save(folder / "vgg.npy", {"conv1": {"weights": kernel, "biases": bias}})  # type: ignore[arg-type]
+    state = {"conv1.weights": torch.from_numpy(kernel), "conv1.biases": torch.from_numpy(bias)}
+    return Truth(folder / "vgg.npy", "npy", roles={"model": state})

@@ -31,13 +31,13 @@ def _graph(producer: str) -> onnx.ModelProto:
 @add("onnx.save")
 def graph(folder: Path) -> Made:
     onnx.save(_graph("onnx-example"), folder / "model.onnx")
-    return Refusal(folder / "model.onnx", "it is an ONNX; .*Open the PyTorch checkpoint that it was exported from")
+    return Refusal(folder / "model.onnx", "it is an ONNX file; .*Open the PyTorch checkpoint that it was exported from")
 
 
 @add("onnx.save, as PyTorch's exporter signs it")
 def graph_of_torch(folder: Path) -> Made:
     onnx.save(_graph("pytorch"), folder / "model.onnx")
-    return Refusal(folder / "model.onnx", "it is an ONNX; .*Open the PyTorch checkpoint that it was exported from")
+    return Refusal(folder / "model.onnx", "it is an ONNX file; .*Open the PyTorch checkpoint that it was exported from")
 
 
 @add("onnx.save, by a program of another name")

@@ -53,7 +53,7 @@ for name, what, data, message in (
     ("empty.pt", "a file of no bytes", b"", "it is an empty file; .*never began"),
     ("zeros.pt", "a file of zeros", bytes(9000), "it is a file of zeros; .*never finished"),
     ("model.tflite", "TensorFlow Lite", b"\x1c\0\0\0TFL3" + bytes(200), "it is a TensorFlow Lite"),
-    ("model.gguf", "GGUF", b"GGUF\3\0\0\0" + bytes(200), "it is a GGUF; .*quantised for inference"),
+    ("model.gguf", "GGUF", b"GGUF\3\0\0\0" + bytes(200), "it is a GGUF file; .*quantised for inference"),
     ("noise.pt", "noise", NOISE, "it is of no kind we know; .*It begins like nothing we know"),
 ):  # fmt: skip
     COLLECTION.put(name.replace(".", "-"), what, _bytes(name, data, message))

@@ -14,6 +14,7 @@ _TITLES = {
     "make_torch_trees": "torch.save: what scripts put into it",
     "make_torch_modules": "torch.save: whole modules and wrapped ones",
     "make_torch_programs": "TorchScript, torch.export, torch.distributed.checkpoint",
+    "make_archives": "torch.save: within archives",
     "make_others": "What is no checkpoint",
 }
 _LAST = ("make_onnx", "make_h5py", "make_others")

@@ -197,3 +197,90 @@ def test_what_lies_beside_one_file_is_known(tmp_path: Path) -> None:
     opened = open_checkpoint(tmp_path)
     assert opened.kind == "safetensors"
     assert opened.metadata["config"]["id2label"] == {"0": "cat"}
+
+
+def _shards(folder: Path, total: int = 2) -> None:
+    folder.mkdir(exist_ok=True)
+    for number in range(1, total + 1):
+        save_file({f"layer{number}.weight": torch.full((2,), 1.0 * number)},
+                  folder / f"model-{number:05d}-of-{total:05d}.safetensors")  # fmt: skip
+
+
+def test_shards_that_have_lost_their_index_are_one_model(tmp_path: Path) -> None:
+    """Their own names say how many there are."""
+    _shards(tmp_path)
+    opened = open_checkpoint(tmp_path)
+    assert {n: t.tolist() for n, t in opened.weights().items()} == {"layer1.weight": [1, 1], "layer2.weight": [2, 2]}
+
+
+def test_shards_without_index_fail_when_one_is_missing_or_says_the_same(tmp_path: Path) -> None:
+    """Nothing half is opened, and no value is chosen by order."""
+    _shards(tmp_path, 3)
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(CheckpointCorrupt, match=r"2 of 3 shards and no index; missing: model-00002-of-00003"):
+        open_checkpoint(tmp_path)
+    save_file({"layer1.weight": torch.zeros(2)}, tmp_path / "model-00002-of-00003.safetensors")
+    with pytest.raises(CheckpointError, match="some that other shards hold too"):
+        open_checkpoint(tmp_path)
+    save_file({"x": torch.zeros(2)}, tmp_path / "other-00001-of-00002.safetensors")
+    with pytest.raises(CheckpointError, match="of another set of shards"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_lone_shard_says_so(tmp_path: Path) -> None:
+    """It opens, with a word on where the others are."""
+    _shards(tmp_path)
+    first = tmp_path / "model-00001-of-00002.safetensors"
+    assert open_checkpoint(first).notes == ("one of 2 shards; open the folder for all of them",)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    assert "open model.safetensors.index.json beside it" in open_checkpoint(first).notes[0]
+    (tmp_path / "model-00002-of-00002.safetensors").unlink()
+    assert "model-00002-of-00002.safetensors not beside it" in open_checkpoint(first).notes[0]
+
+
+def test_a_pipeline_of_diffusers_is_a_role_for_each_model(tmp_path: Path) -> None:
+    """Folders that its table does not name, and those without weights, are none; one precision is the model's."""
+    table = {"_class_name": "P", "unet": ["d", "U"], "vae": ["d", "V"], "scheduler": ["d", "S"], "none": [None, None]}
+    (tmp_path / "model_index.json").write_text(json.dumps(table))
+    for name in ("unet", "vae", "scheduler", "other"):
+        (tmp_path / name).mkdir()
+    for name, value in (("unet", 1.0), ("vae", 2.0), ("other", 3.0)):
+        save_file({"w.weight": torch.full((2,), value)}, tmp_path / name / "diffusion_pytorch_model.safetensors")
+    save_file({"w.weight": torch.zeros(2).half()}, tmp_path / "vae/diffusion_pytorch_model.fp16.safetensors")
+    (tmp_path / "scheduler/scheduler_config.json").write_text("{}")
+    opened = open_checkpoint(tmp_path)
+    assert opened.made_by == "diffusers"
+    assert {role: opened.weights(role)["w.weight"].tolist() for role in opened.roles} == {"unet": [1, 1], "vae": [2, 2]}
+
+
+def _deepspeed(folder: Path, *names: str, stage: int = 1) -> dict[str, Any]:
+    folder.mkdir(parents=True)
+    module = {"fc.weight": torch.ones(2, 2) if stage < 3 else torch.empty(0)}
+    state = {"module": module, "optimizer": None, "param_shapes": [{"fc.weight": torch.Size([2, 2])}],
+             "ds_config": {}, "ds_version": "0.19.8", "mp_world_size": 1, "global_steps": 7}  # fmt: skip
+    for name in names:
+        torch.save(state if "optim" not in name else {"optimizer_state_dict": {}}, folder / name)
+    return state
+
+
+def test_deepspeed_opens_where_one_file_has_all_weights(tmp_path: Path) -> None:
+    """`latest` names the folder; what is in pieces is told."""
+    names = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    _deepspeed(tmp_path / "global_step7", *names)
+    (tmp_path / "latest").write_text("global_step7\n")
+    opened = open_checkpoint(tmp_path)
+    assert (opened.made_by, opened.metadata["global_steps"]) == ("DeepSpeed 0.19.8", 7)
+    assert opened.weights()["fc.weight"].tolist() == [[1, 1], [1, 1]]
+    assert opened.notes == ("the optimizer's state lies in pieces beside it (zero_pp_rank_…) and is not read",)
+
+
+def test_deepspeed_in_pieces_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    """ZeRO's third stage keeps empty parameters in the place of weights; model parallel pieces are not joined."""
+    name = "zero_pp_rank_0_mp_rank_00_model_states.pt"
+    _deepspeed(tmp_path / "three", name, stage=3)
+    for path in (tmp_path / "three", tmp_path / "three" / name):
+        with pytest.raises(CheckpointError, match=r"DeepSpeed.*zero_to_fp32.py"):
+            open_checkpoint(path)
+    _deepspeed(tmp_path / "two", "mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt")
+    with pytest.raises(CheckpointError, match="in pieces that several processes wrote"):
+        open_checkpoint(tmp_path / "two")

@@ -173,14 +173,24 @@ class TestArrays:
         ]  # fmt: skip
         assert found["columns"].stride() == (1, 2)
 
-    def test_text_and_objects_are_refused_by_name(self, tmp_path: Path) -> None:
-        """What no tensor can hold is named with its entry."""
+    def test_text_alone_is_refused_by_name(self, tmp_path: Path) -> None:
+        """What no tensor can hold is named with its entry; Python objects have no weights unless they hold some."""
         np.savez(tmp_path / "t.npz", a=np.array(["x"]))
         with pytest.raises(CheckpointError, match=r"t.npz \(a.npy\): its values are 'U1'; expected numbers"):
             open_checkpoint(tmp_path / "t.npz")
         np.save(tmp_path / "o.npy", np.array([{}], object))
-        with pytest.raises(CheckpointError, match=r"o.npy: it holds Python objects or structures"):
-            open_checkpoint(tmp_path / "o.npy")
+        with pytest.raises(CheckpointError, match=r"o.npy: it is an npy without weights; expected names with tensors"):
+            open_checkpoint(tmp_path / "o.npy").weights()
+
+    @pytest.mark.parametrize("save", ["npy", "npz"])
+    def test_weights_in_a_pickled_dictionary_are_read_inertly(self, tmp_path: Path, save: str) -> None:
+        """`np.save` of a dictionary, as older converters left it, is a pickle within an array."""
+        weights = {"conv1": {"weights": np.ones((2, 3), "f4"), "biases": np.zeros(2, "f4")}}
+        path = tmp_path / f"w.{save}"
+        np.save(path, weights) if save == "npy" else np.savez(path, model=weights, epoch=3)  # type: ignore[arg-type]
+        opened = open_checkpoint(path)
+        found = opened.weights()
+        assert found["conv1.weights"].tolist() == [[1.0] * 3] * 2 and found["conv1.biases"].tolist() == [0.0, 0.0]
 
     def test_text_beside_numbers_is_metadata(self, tmp_path: Path) -> None:
         """Names of classes beside weights do not keep these from being read; they are plain values."""

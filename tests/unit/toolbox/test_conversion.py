@@ -270,3 +270,11 @@ def test_shards_open_by_folder_and_by_index_and_verify(save: Save, tmp_path: Pat
     (next((tmp_path / "s").glob("*.safetensors"))).write_bytes(b"short")
     with pytest.raises(CheckpointError):
         open_checkpoint(tmp_path / "s").weights()
+
+
+def test_what_a_lone_shard_becomes_is_told(tmp_path: Path) -> None:
+    """A part of a model can be converted; that it is a part is said."""
+    shard = tmp_path / "model-00001-of-00002.safetensors"
+    safetensors.torch.save_file({"fc.weight": torch.ones(2)}, shard)
+    done = convert(shard, tmp_path / "out.pth")
+    assert any("note: one of 2 shards; model-00002-of-00002.safetensors not beside it" in line for line in done.lines())

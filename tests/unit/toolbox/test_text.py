@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.toolbox.text import aligned, count, cut, printable, shortened, size_text
+from holdfast.toolbox.text import aligned, count, cut, printable, shortened, size_text, wrapped
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,23 @@ def test_long_names_lose_their_middle() -> None:
     assert shortened("abcdefghij", None) == "abcdefghij"
     assert shortened("abcdefghijklmnop", 10) == "abc…klmnop"
     assert [len(shortened("x" * 50, width)) for width in (1, 2, 5, 49)] == [1, 2, 5, 49]
+
+
+def test_words_of_a_name_are_left_out_whole() -> None:
+    """The first and the last stay where they fit; where not even the last fits, letters are left out."""
+    name = "encoder.layer.3.attention.output.LayerNorm.weight"
+    assert shortened(name, 48) == "encoder.….3.attention.output.LayerNorm.weight"
+    assert shortened(name, 30) == "….output.LayerNorm.weight"
+    assert shortened(name, 17) == "encoder.….weight"
+    assert shortened(name, 9) == "….weight"
+    assert len(shortened(name, 5)) == 5
+
+
+def test_talk_is_broken_between_words() -> None:
+    """No word is cut, and what follows is indented; a line that fits stays as it is."""
+    assert wrapped("  two words", 80) == wrapped("  two words", None) == ["  two words"]
+    assert wrapped("  one two three four five six seven", 26) == ["  one two three four five", "      six seven"]
+    assert wrapped(f"path {'x' * 90} is long", 40)[1].strip() == "x" * 90
 
 
 def test_long_lines_lose_their_end() -> None:
