@@ -108,14 +108,7 @@ class Loader:
             refuse_sampler(sampler, self._draw is not None)
         drawn = self.indices if self._draw is None else range(self._draw.size)
         self._num_samples = num_samples = len(drawn if sampler is None else cast(Sequence[int], sampler))
-        if batch_size < 1:
-            raise ConfigError(f"The batch size is {batch_size}; expected 1 or more.")
-        if num_samples == 0 or (drop_last and num_samples < batch_size):
-            raise ConfigError(
-                f"No batch can be made of {num_samples} samples with batch size {batch_size}; "
-                "take a smaller batch or keep the last one (drop_last=False)."
-            )
-        self.steps_per_epoch = num_samples // batch_size if drop_last else -(-num_samples // batch_size)
+        self.steps_per_epoch = _count_batches(num_samples, batch_size, drop_last)
         self._read = ReadSample(pictures, transform, seed)
         # Without an accelerator torch would refuse to pin in this process, and warn and go on with workers.
         self._pin = pin_memory and torch.accelerator.is_available()
@@ -268,6 +261,17 @@ class Loader:
 def _members(epoch_indices: Indices, batch: int, batch_size: int, share: Callable[[int], slice]) -> Indices:
     members = epoch_indices[batch * batch_size : (batch + 1) * batch_size]
     return members[share(len(members))]
+
+
+def _count_batches(num_samples: int, batch_size: int, drop_last: bool) -> int:
+    if batch_size < 1:
+        raise ConfigError(f"The batch size is {batch_size}; expected 1 or more.")
+    if num_samples == 0 or (drop_last and num_samples < batch_size):
+        raise ConfigError(
+            f"No batch can be made of {num_samples} samples with batch size {batch_size}; "
+            "take a smaller batch or keep the last one (drop_last=False)."
+        )
+    return num_samples // batch_size if drop_last else -(-num_samples // batch_size)
 
 
 class _RestOfEpoch:
