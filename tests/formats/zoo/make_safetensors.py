@@ -11,7 +11,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from zoo.nets import Tied, small_net
+from zoo.nets import Tied, copied, small_net
 from zoo.specimen import Collection, Made, Refusal, Truth
 
 COLLECTION = Collection("safetensors", "huggingface-hub")
@@ -45,8 +45,7 @@ def types(folder: Path) -> Made:
 def tied(folder: Path) -> Made:
     net = Tied()
     safetensors.torch.save_model(net, str(folder / "model.safetensors"))
-    kept = {name: tensor for name, tensor in net.state_dict().items() if name == "embed.weight"}
-    return Truth(folder / "model.safetensors", "safetensors", roles={"model": kept})
+    return Truth(folder / "model.safetensors", "safetensors", roles={"model": copied(net.state_dict())})
 
 
 @add("safetensors.torch.save_file, compressed with gzip, called .bin")

@@ -220,9 +220,10 @@ def no_weights(folder: Path) -> Made:
     return Refusal(folder / "c.pt", "it is a torch zip without weights")
 
 
-@add("an unpacked torch.save, packed with tar")
+@add("torch.save, packed with tar and gzip")
 def within_a_tar(folder: Path) -> Made:
-    made = _saved(folder, kind="torch zip")
+    made = _saved(folder, kind="torch zip in tar archive in gzip")
     with tarfile.open(folder / "c.tar.gz", "w:gz") as archive:
         archive.add(made.path, "weights/c.pt")
-    return Refusal(folder / "c.tar.gz", "Unpack it and open the checkpoint that is in it")
+    made.path = folder / "c.tar.gz"
+    return made

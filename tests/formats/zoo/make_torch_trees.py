@@ -176,7 +176,7 @@ def with_ema_state_dict(folder: Path) -> Made:
 def optimizer_alone(folder: Path) -> Made:
     _, optimizer = trained()
     made = _save(folder, optimizer.state_dict(), {})
-    made.optimizers = {"whole": optimizer.state_dict()}
+    made.optimizers = {"optimizer": optimizer.state_dict()}
     return made
 
 
