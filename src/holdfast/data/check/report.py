@@ -156,8 +156,7 @@ def _probe_array(pictures: Pictures, index: int, likeness: bool) -> tuple[Facts,
     channels, height, width = values.shape
     header = Header(width, height, "L" if channels == 1 else "RGB", 8 * values.itemsize)
     if values.dtype.kind == "f" and not bool(torch.isfinite(pixels).all()):
-        return Facts(
-            values.nbytes, digest, "damaged", f"{pictures.name(index)}: values that are not finite", "", header
-        )
+        problem = f"{pictures.name(index)}: values that are not finite"
+        return Facts(values.nbytes, digest, "damaged", problem, "", header), None
     alike = likeness and values.dtype == np.uint8 and min(height, width) >= MIN_SIDE
     return Facts(values.nbytes, digest, "", None, "", header), sampled(values) if alike else None

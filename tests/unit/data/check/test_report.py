@@ -10,8 +10,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from holdfast.data.arrays import ArrayPictures
 from holdfast.data.check import Finding, Report, check_data
+from holdfast.data.check import layout as layout_module
 from holdfast.data.idx import read_idx_folder
+from holdfast.data.sample import Collection
 from holdfast.errors import ConfigError, DataError
 
 
@@ -230,6 +233,18 @@ def test_arrays_tell_contradictions_and_leaks(tmp_path: Path) -> None:
     assert [item.text for item in _find(report, "duplicate-across-sets").items] == [
         "#0 (train)  =  #40 (test)", "#1 (train)  =  #41 (test)",
     ]  # fmt: skip
+
+
+def test_numbers_that_are_not_finite_are_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A float picture with a NaN is named; the others are sound, and equal ones are still found."""
+    images = np.random.default_rng(0).random((20, 1, 40, 40), dtype=np.float32)
+    images[3, 0, 5, 5] = np.nan
+    images[7] = images[6]
+    collection = Collection(ArrayPictures(images, np.arange(20) // 10))
+    monkeypatch.setattr(layout_module, "open_data", lambda *_, **__: collection)
+    report = check_data("digits")
+    assert [item.text for item in _find(report, "damaged").items] == ["#3: values that are not finite"]
+    assert [item.text for item in _find(report, "duplicate").items] == ["#6  =  #7"]
 
 
 def test_where_there_is_nothing_it_is_said(tmp_path: Path) -> None:
