@@ -29,7 +29,7 @@ def _run(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the benchmarks of checkpoints and of `check` say, one round each in one process, and that they leave nothing behind."""
+    """What five benchmarks say, one round each in one process, and that they leave nothing behind."""
     folder = tmp_path_factory.mktemp("disk")
     names = ["digests", "stall", "durable", "restore", "check"]
     done = _run("-m", "benchmarks", *names, "--short", "--rounds", "1", "--dir", folder)

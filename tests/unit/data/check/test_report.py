@@ -13,6 +13,7 @@ import pytest
 from holdfast.data.arrays import ArrayPictures
 from holdfast.data.check import Finding, Report, check_data
 from holdfast.data.check import layout as layout_module
+from holdfast.data.check.page import render_page
 from holdfast.data.idx import read_idx_folder
 from holdfast.data.sample import Collection
 from holdfast.errors import ConfigError, DataError
@@ -252,6 +253,9 @@ def test_where_there_is_nothing_it_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="There is nothing at"):
         check_data(str(tmp_path / "nowhere"))
     assert not check_data(str(tmp_path)).ok
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match="neither a folder nor a file"):
+        check_data(str(tmp_path / "pipe.csv"))
 
 
 def test_the_report_is_json(faulty: ModuleType, tmp_path: Path) -> None:
@@ -264,6 +268,19 @@ def test_the_report_is_json(faulty: ModuleType, tmp_path: Path) -> None:
     assert value["tables"]["orientation"] == {"1 upright": 86, "6 sideways": 1}
     (damaged,) = [finding for finding in value["findings"] if finding["code"] == "damaged"]
     assert f"train/ants/{faulty.EVIL}" in [name for item in damaged["items"] for name in item["pictures"]]
+
+
+def test_names_that_are_no_text_are_errors_that_can_be_written(faulty: ModuleType, tmp_path: Path) -> None:
+    """A file and a folder whose names are not UTF-8: named in JSON and on the page with their bytes escaped."""
+    root = faulty.make_sound_folder(tmp_path)
+    (root / "train/ants" / os.fsdecode(b"b\xe9.jpg")).write_bytes(faulty.jpeg(900))
+    for set_name in ("train", "val", "test"):
+        (root / set_name / "bees").rename(root / set_name / os.fsdecode(b"b\xfcr"))
+    report = check_data(str(root))
+    assert not report.ok
+    text = json.dumps(report.to_json(), ensure_ascii=False) + render_page(report)
+    text.encode()
+    assert r"b\\udce9.jpg" in text and r"b\\udcfcr" in text
 
 
 def test_ants_and_bees_have_no_leaks(real_data: Path) -> None:
