@@ -40,16 +40,22 @@ def main(options: Options) -> None:
                 "check": lambda root=root: check_data(str(root)),
             }
             times: dict[str, list[float]] = {way: [] for way in ways}
+            work: dict[str, list[float]] = {way: [] for way in ways}
             for turn in range(options.turns(9) + 1):
                 for way, run in ways.items():
-                    start = time.perf_counter()
+                    start, busy = time.perf_counter(), time.process_time()
                     run()
                     if turn:
                         times[way].append(time.perf_counter() - start)
+                        work[way].append(time.process_time() - busy)
             print(f"\n{name}: {len(files):,} pictures, {threads} threads")
             for way, seconds in times.items():
                 ratios = [one / plain for one, plain in zip(seconds, times["plain decode"], strict=True)]
-                print(f"{way:18} {summary(seconds, 's', digits=3):>32}   {summary(ratios, '×', digits=2):>24}")
+                busy_ratios = [one / plain for one, plain in zip(work[way], work["plain decode"], strict=True)]
+                print(
+                    f"{way:18} {summary(seconds, 's', digits=3):>32}   {summary(ratios, '×', digits=2):>24}"
+                    f"   processor time {summary(busy_ratios, '×', digits=2)}"
+                )
 
 
 def _decode(files: list[Path], threads: int) -> None:

@@ -29,16 +29,16 @@ def _run(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the benchmarks of checkpoints say, one round each in one process, and that they leave nothing behind."""
+    """What five benchmarks say, one round each in one process, and that they leave nothing behind."""
     folder = tmp_path_factory.mktemp("disk")
-    names = ["digests", "stall", "steps", "durable", "restore"]
+    names = ["digests", "stall", "steps", "durable", "restore", "check"]
     done = _run("-m", "benchmarks", *names, "--short", "--rounds", "1", "--dir", folder)
     assert not list(folder.iterdir())
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["digests", "stall", "steps", "durable", "restore"])
-def test_a_benchmark_of_checkpoints_runs(name: str, said: str) -> None:
+@pytest.mark.parametrize("name", ["digests", "stall", "steps", "durable", "restore", "check"])
+def test_a_benchmark_runs(name: str, said: str) -> None:
     """Each prints its table under its name."""
     assert f"\n== {name}\n" in said
     assert said.split(f"== {name}\n")[1].split("\n== ")[0].count("\n") >= 4

@@ -64,16 +64,20 @@ def read_layout(
     Raises:
         DataError: there is nothing at `source`.
     """
+    path = Path(source).expanduser()
+    if path.exists() and not path.is_dir() and not path.is_file():  # reading a pipe would wait for a writer for ever
+        raise DataError(f"{source} is neither a folder nor a file. Expected a folder of class folders or a CSV.")
     try:
         collection = open_data(
             source, classes=classes, image_dir=image_dir, file_column=file_column, label_column=label_column
         )
     except DataError as error:
-        path = Path(source).expanduser()
-        if not path.exists() or source == "digits" or source.startswith("torchvision:"):
+        if source == "digits" or source.startswith("torchvision:"):
             raise
         if path.is_dir():
             return _refused_folder(path, error, classes)
+        if path.suffix.lower() not in (".csv", ".tsv", ".txt") or not path.is_file():
+            raise
         return _refused_table(
             path, error, Path(image_dir).expanduser() if image_dir else None, file_column, label_column
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -54,8 +54,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as JSON values; names that are no text have their stray bytes escaped."""
-        names = [name.encode("utf-8", "backslashreplace").decode() for name in self.layout.names]
-        return {
+        names = self.layout.names
+        value = {
             "data": self.source,
             "ok": self.ok,
             "num_pictures": len(self.facts),
@@ -69,6 +69,16 @@ class Report:
             "findings": [finding.to_json(names) for finding in self.findings],
             "seconds": round(self.seconds, 3),
         }
+        return cast("dict[str, Any]", _as_text(value))
+
+
+def _as_text(value: Any) -> Any:
+    """Returns JSON values with the stray bytes of names that are no UTF-8 escaped, so that all of it can be written."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_as_text(key): _as_text(one) for key, one in value.items()}
+    return [_as_text(one) for one in value] if isinstance(value, list) else value
 
 
 def check_data(
@@ -156,8 +166,7 @@ def _probe_array(pictures: Pictures, index: int, likeness: bool) -> tuple[Facts,
     channels, height, width = values.shape
     header = Header(width, height, "L" if channels == 1 else "RGB", 8 * values.itemsize)
     if values.dtype.kind == "f" and not bool(torch.isfinite(pixels).all()):
-        return Facts(
-            values.nbytes, digest, "damaged", f"{pictures.name(index)}: values that are not finite", "", header
-        )
+        problem = f"{pictures.name(index)}: values that are not finite"
+        return Facts(values.nbytes, digest, "damaged", problem, "", header), None
     alike = likeness and values.dtype == np.uint8 and min(height, width) >= MIN_SIDE
     return Facts(values.nbytes, digest, "", None, "", header), sampled(values) if alike else None

@@ -10,8 +10,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from holdfast.data.arrays import ArrayPictures
 from holdfast.data.check import Finding, Report, check_data
+from holdfast.data.check import layout as layout_module
+from holdfast.data.check.page import render_page
 from holdfast.data.idx import read_idx_folder
+from holdfast.data.sample import Collection
 from holdfast.errors import ConfigError, DataError
 
 
@@ -232,11 +236,26 @@ def test_arrays_tell_contradictions_and_leaks(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_numbers_that_are_not_finite_are_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A float picture with a NaN is named; the others are sound, and equal ones are still found."""
+    images = np.random.default_rng(0).random((20, 1, 40, 40), dtype=np.float32)
+    images[3, 0, 5, 5] = np.nan
+    images[7] = images[6]
+    collection = Collection(ArrayPictures(images, np.arange(20) // 10))
+    monkeypatch.setattr(layout_module, "open_data", lambda *_, **__: collection)
+    report = check_data("digits")
+    assert [item.text for item in _find(report, "damaged").items] == ["#3: values that are not finite"]
+    assert [item.text for item in _find(report, "duplicate").items] == ["#6  =  #7"]
+
+
 def test_where_there_is_nothing_it_is_said(tmp_path: Path) -> None:
     """A path that is not there is no report but an error, and an empty folder a finding."""
     with pytest.raises(DataError, match="There is nothing at"):
         check_data(str(tmp_path / "nowhere"))
     assert not check_data(str(tmp_path)).ok
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match="neither a folder nor a file"):
+        check_data(str(tmp_path / "pipe.csv"))
 
 
 def test_the_report_is_json(faulty: ModuleType, tmp_path: Path) -> None:
@@ -249,6 +268,19 @@ def test_the_report_is_json(faulty: ModuleType, tmp_path: Path) -> None:
     assert value["tables"]["orientation"] == {"1 upright": 86, "6 sideways": 1}
     (damaged,) = [finding for finding in value["findings"] if finding["code"] == "damaged"]
     assert f"train/ants/{faulty.EVIL}" in [name for item in damaged["items"] for name in item["pictures"]]
+
+
+def test_names_that_are_no_text_are_errors_that_can_be_written(faulty: ModuleType, tmp_path: Path) -> None:
+    """A file and a folder whose names are not UTF-8: named in JSON and on the page with their bytes escaped."""
+    root = faulty.make_sound_folder(tmp_path)
+    (root / "train/ants" / os.fsdecode(b"b\xe9.jpg")).write_bytes(faulty.jpeg(900))
+    for set_name in ("train", "val", "test"):
+        (root / set_name / "bees").rename(root / set_name / os.fsdecode(b"b\xfcr"))
+    report = check_data(str(root))
+    assert not report.ok
+    text = json.dumps(report.to_json(), ensure_ascii=False) + render_page(report)
+    text.encode()
+    assert r"b\\udce9.jpg" in text and r"b\\udcfcr" in text
 
 
 def test_ants_and_bees_have_no_leaks(real_data: Path) -> None:
