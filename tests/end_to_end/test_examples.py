@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -53,6 +54,17 @@ def test_the_tour_of_the_command_line_runs(tmp_path: Path) -> None:
     assert "is finished: 4 epochs" in said and "from 4 to 5 epochs" in said
     for name in ("grid.png", "val.json", "predictions.csv", "predictions.json", "run-csv/best.safetensors"):
         assert (tmp_path / "tour" / name).stat().st_size > 0
+
+
+def test_the_tour_of_divisions_runs(tmp_path: Path) -> None:
+    """split.sh: a table, groups, folds, and train, val and show by them; no writer stands in two sets of a run."""
+    said = _run("split.sh", "tour", cwd=tmp_path)
+    assert "7 groups by 'writer'" in said and "wrote folds.csv" in said
+    for run in ("run", "fold-2"):
+        with (tmp_path / "tour" / run / "split.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert len({row["group"] for row in rows}) == 7
+        assert len({(row["group"], row["set"]) for row in rows}) == 7
 
 
 def test_the_demo_ends_on_the_same_bytes(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ class _Listing:
         self._by_stem: dict[str, list[str]] | None = None
         try:
             with os.scandir(folder) as entries:
-                self.is_file = {entry.name: entry.is_file() for entry in entries if entry.is_file() or entry.is_dir()}
+                self.is_file = {e.name: is_file for e in entries if (is_file := _is_file(e)) is not None}
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:
@@ -157,6 +157,14 @@ class _Listing:
                     self._by_stem[_key(os.path.splitext(known)[0])].append(known)  # noqa: PTH122
         found = self._by_stem.get(_key(name), [])
         return [known for known in found if known.startswith(name)] or found
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool | None:
+    """Returns whether it is a file; None when it is neither a file nor a folder, or a link to nothing or to itself."""
+    try:
+        return True if entry.is_file() else False if entry.is_dir() else None
+    except OSError:
+        return None
 
 
 def _key(name: str) -> str:

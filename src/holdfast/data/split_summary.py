@@ -17,7 +17,7 @@ _TOLERATED = 0.02  # how far a set may lie from the share asked for, in parts of
 def count_classes(collection: Collection, division: Division) -> dict[str, list[int]]:
     """Returns "train", "val", "test" (or "fold 1", "fold 2" … and "test") → how many pictures of each class."""
     labels, num = collection.pictures.labels, len(collection.pictures.classes)
-    parts: dict[str, Indices] = {str(name): indices for name, indices in division.sets.items()}
+    parts: dict[str, Indices] = {str(name): members for name, members in division.sets.items()}
     if division.folds is not None:
         folds = division.folds
         parts = {f"fold {k}": np.flatnonzero(folds == k) for k in range(1, int(folds.max()) + 1)}

@@ -98,7 +98,7 @@ class _Division:
         order = np.argsort(self.single_labels, kind="stable")
         cuts = np.searchsorted(self.single_labels[order], np.arange(1, self.num_classes))
         by_class = np.split(self.singles[order], cuts)
-        lacking = [Fraction(sum(row)) - sum(filled) for row, filled in zip(self.targets, self.filled, strict=True)]
+        lacking = [sum(row, Fraction(0)) - sum(filled) for row, filled in zip(self.targets, self.filled, strict=True)]
         for k in range(self.num_classes):
             members = by_class[k]
             quotas = self._quotas(k, len(members), lacking)
