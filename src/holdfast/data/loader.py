@@ -16,16 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
+from torchvision import tv_tensors
 
 from holdfast.data.order import epoch_order
 from holdfast.data.sample import Batch, Indices, Pictures
-from holdfast.data.transforms import Transform
+from holdfast.data.targets import Target, targets_of
 from holdfast.data.workers import close_at_exit, ignore_signals, refuse_long_temporary_folder, signals_held
 from holdfast.distributed import World
 from holdfast.errors import CheckpointMismatch, ConfigError, DataError
 from holdfast.randomness import derive_seed, seed_generators
 
-Item = tuple[Tensor, int, int]
+Item = tuple[Tensor, Target, int]
 Collate = Callable[[list[Item]], Any]
 
 
@@ -36,9 +37,9 @@ class Loader:
         pictures: the collection.
         indices: the members of the set, `[n]` int64; by default all pictures.
         batch_size: samples in a *global* batch; each of `world`'s processes gets its share.
-        transform: maps `[C, H, W]` to the network's input. Before each call Python's, NumPy's and torch's generators
-            are seeded from (seed, epoch, index). Transforms run on one torch thread,
-            in workers and without.
+        transform: maps `[C, H, W]` to the network's input; for pictures with points, picture and `KeyPoints` to both,
+            as any v2 pipeline of torchvision does. Before each call Python's, NumPy's and torch's generators
+            are seeded from (seed, epoch, index). Transforms run on one torch thread, in workers and without.
         seed: decides order and augmentation.
         shuffle: a new order every epoch; otherwise the order of `indices`.
         sampler: your own order instead: a torch `Sampler` (or any sequence) of positions in the set. A sampler that
@@ -59,7 +60,7 @@ class Loader:
         indices: Indices | None = None,
         *,
         batch_size: int,
-        transform: Transform | None = None,
+        transform: Callable[..., Any] | None = None,
         seed: int = 0,
         shuffle: bool = False,
         sampler: Sampler[int] | Sequence[int] | None = None,
@@ -215,9 +216,10 @@ def _members(epoch_indices: Indices, batch: int, batch_size: int, share: Callabl
 
 
 def collate(items: list[Item]) -> Batch:
-    """Stacks inputs to `[B, ...]`; targets and indices become `[B]` int64."""
+    """Stacks inputs to `[B, ...]` and targets that are tensors; class indices and indices become `[B]` int64."""
     inputs, targets, indices = zip(*items, strict=True)
-    return Batch(torch.stack(inputs), torch.tensor(targets), torch.tensor(indices))
+    stacked = torch.tensor(targets) if isinstance(targets[0], int) else torch.stack(targets)
+    return Batch(torch.stack(inputs), stacked, torch.tensor(indices))
 
 
 class _Failure:
@@ -230,9 +232,9 @@ class _Failure:
 class _ReadSample:
     """Reads and transforms the sample at (epoch, index). Holds no random state."""
 
-    def __init__(self, pictures: Pictures, transform: Transform | None, seed: int) -> None:
+    def __init__(self, pictures: Pictures, transform: Callable[..., Any] | None, seed: int) -> None:
         self.pictures, self.transform, self.seed = pictures, transform, seed
-        self.labels = pictures.labels
+        self.targets = targets_of(pictures)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -243,13 +245,17 @@ class _ReadSample:
             image = self.pictures.read(index)
         except DataError as error:
             return _Failure(str(error))
+        target = self.targets.of(index, image)
         if self.transform is not None:
             seed_generators(derive_seed("sample", self.seed, epoch, index))
             try:
-                image = self.transform(image)
+                if self.targets.task == "landmarks":
+                    image, target = self.transform(tv_tensors.Image(image), target)
+                else:
+                    image = self.transform(image)
             except Exception as error:  # a user's code may raise anything; the picture's name must not be lost
                 return _Failure(f"Transforming {self.pictures.name(index)}: {type(error).__name__}: {error}")
-        return image, int(self.labels[index]), index
+        return image, target, index
 
 
 class _Collate:

@@ -34,6 +34,7 @@ class Preprocessing:
         mean, std: per channel, for values in [0, 1]; their length is the number of channels.
         interpolation: "bilinear" or "bicubic", with antialiasing.
         custom: import path of a user's own transform, `package.module:function`, in place of all this.
+        exact: the whole picture is brought to `img_size` in both directions, whatever its shape; `resize` is not used.
     """
 
     img_size: int
@@ -42,6 +43,7 @@ class Preprocessing:
     std: tuple[float, ...]
     interpolation: str = "bilinear"
     custom: str | None = None
+    exact: bool = False
 
     @property
     def channels(self) -> int:
@@ -69,13 +71,13 @@ def eval_transform(preprocessing: Preprocessing) -> Transform:
     """
     if preprocessing.custom:
         return import_callable(preprocessing.custom, "transform")
-    composed: Transform = v2.Compose(
-        [
-            v2.Resize(preprocessing.resize, _mode(preprocessing), antialias=True),
-            v2.CenterCrop(preprocessing.img_size),
-            *_finish(preprocessing),
-        ]
+    size = preprocessing.img_size
+    resize = (
+        [v2.Resize((size, size), _mode(preprocessing), antialias=True)]
+        if preprocessing.exact
+        else [v2.Resize(preprocessing.resize, _mode(preprocessing), antialias=True), v2.CenterCrop(size)]
     )
+    composed: Transform = v2.Compose([*resize, *_finish(preprocessing)])
     return composed
 
 
