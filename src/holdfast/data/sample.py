@@ -71,9 +71,11 @@ class Collection:
         sets: set name → indices into `pictures`; empty when DATA says nothing about sets.
         notices: what a user should know about the data and would not guess, one line each.
         usable: indices of the pictures that can be read, where some cannot; None for all.
+        columns: column → N cells as text, when DATA is a CSV; empty otherwise.
     """
 
     pictures: Pictures
     sets: dict[SetName, Indices] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     usable: Indices | None = None
+    columns: dict[str, list[str]] = field(default_factory=dict)
