@@ -265,7 +265,7 @@ def test_one_picture_in_two_rows_is_refused(holdfast, picture_folder: Path, tmp_
     """Left in, it could be in train and test, or in two classes: exit 3, with both lines."""
     (tmp_path / "t.csv").write_text("file,label\nred/1.jpg,red\nblue/1.jpg,blue\nred/1.jpg,blue\n")
     said = holdfast("train", "t.csv", "--image-dir", picture_folder)
-    assert said.code == 3 and "line 4: red/1.jpg stands in line 2 already" in said.err
+    assert said.code == 3 and "line 4: red/1.jpg is 'blue' here and 'red' in line 2" in said.err
 
 
 def test_rows_in_another_order_are_other_data(holdfast, picture_folder: Path, tmp_path: Path) -> None:

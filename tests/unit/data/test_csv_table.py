@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from holdfast.data import Collection, read_csv
+from holdfast.data.csv_table import files_and_sets
+from holdfast.data.files import FilePictures
+from holdfast.data.table import read_rows
 from holdfast.errors import DataError
 
 PLAIN = "file,label\nblue/0.jpg,cold\nred/1.jpg,warm\nblue/2.jpg,cold\n"
@@ -133,7 +136,7 @@ class TestProblems:
         """Every row that names a missing file is told, by line and path."""
         message = problem(picture_folder, PLAIN + "red/99.jpg,warm\ngone.jpg,cold\n")
         assert message == (
-            f"Reading {picture_folder / 'table.csv'}: 2 of its 5 rows cannot be used:\n"
+            f"Reading {picture_folder / 'table.csv'}: 2 problems in its 5 rows:\n"
             f"  line 5: {picture_folder / 'red/99.jpg'} is not there\n"
             f"  line 6: {picture_folder / 'gone.jpg'} is not there\n"
             "Mend them and try again."
@@ -219,3 +222,156 @@ class TestProblems:
         """The path is named."""
         with pytest.raises(DataError, match=r"Reading .*none\.csv: .*No such file"):
             read_csv(tmp_path / "none.csv")
+
+    def test_reading_fails_when_rows_contradict_each_other(self, picture_folder: Path) -> None:
+        """One file in two classes, or in two sets, names both rows, however the file's name is written."""
+        message = problem(picture_folder, PLAIN + "./red/../blue/0.jpg,warm\n")
+        assert "line 5: blue/0.jpg is 'warm' here and 'cold' in line 2" in message
+        message = problem(picture_folder, "file,label,set\nblue/0.jpg,a,train\nred/1.jpg,b,val\nblue/0.jpg,a,test\n")
+        assert "line 4: blue/0.jpg is in test here and in train in line 2" in message
+
+    @pytest.mark.parametrize(
+        ("labels", "words"),
+        [
+            (
+                ("Cat", "cat", "dog"),
+                "labels 'Cat' (1×, first in line 2), 'cat' (1×, first in line 3) differ in case or",
+            ),
+            (("red  panda", "red panda", "dog"), "differ in case or spaces only"),
+            (("Bär", "Ba\u0308r", "dog"), "differ in case or spaces only"),
+            (
+                ("1", "1.0", "2"),
+                "labels '1' (1×, first in line 2), '1.0' (1×, first in line 3) differ in the form of a",
+            ),
+            (("01", "2", "1"), "labels '01' (1×, first in line 2), '1' (1×, first in line 4) differ in the form of a"),
+        ],
+    )
+    def test_reading_fails_when_labels_differ_in_writing_only(
+        self, picture_folder: Path, labels: tuple[str, str, str], words: str
+    ) -> None:
+        """Two spellings are not two classes, unless the list of classes says that they are."""
+        text = "file,label\n" + "".join(f"red/{k}.jpg,{label}\n" for k, label in enumerate(labels))
+        assert words in problem(picture_folder, text)
+        assert summary(read(picture_folder, text, classes=labels))[1:] == ([0, 1, 2], list(labels))
+
+    def test_reading_fails_with_everything_that_is_wrong_at_once(self, picture_folder: Path) -> None:
+        """The first ten problems in the order of lines, and a count of the rest; a shifted row is told once."""
+        bad = ["http://x.org/a.jpg,warm", "../b.jpg,cold", "red,warm", "red, a.jpg,warm", "red/1.jpg,"]
+        message = problem(picture_folder, PLAIN + "\n".join(bad + [f"gone/{k}.jpg,warm" for k in range(8)]))
+        assert message.split("\n") == [
+            f"Reading {picture_folder / 'table.csv'}: 13 problems in its 16 rows:",
+            "  line 5: http://x.org/a.jpg is an address; nothing is downloaded. Fetch it and name the file",
+            f"  line 6: ../b.jpg leads out of {picture_folder}; give an image directory that holds all pictures",
+            f"  line 7: {picture_folder / 'red'} is a folder, not a picture",
+            "  line 8: 3 cells, and the header names 2 columns; quote a cell that holds ','",
+            "  line 9: no label for 'red/1.jpg' in column 'label'",
+            *(f"  line {10 + k}: {picture_folder / f'gone/{k}.jpg'} is not there" for k in range(5)),
+            "  … and 3 more",
+            "Mend them and try again.",
+        ]
+
+    def test_a_label_that_is_not_listed_names_the_one_that_is_near(self, picture_folder: Path) -> None:
+        """With a list of classes, another spelling is told with the listed one."""
+        message = problem(picture_folder, PLAIN + "red/2.jpg,WARM\n", classes=["cold", "warm"])
+        assert "line 5: label 'WARM' is not in the list of classes; 'warm' is" in message
+
+
+@pytest.mark.row("D2")
+class TestNotices:
+    """What is understood although it is not as one would write it, and said."""
+
+    def test_repeated_rows_are_left_out(self, picture_folder: Path) -> None:
+        """The same file with the same label is one picture; columns of the collection have its row alone."""
+        collection = read(picture_folder, PLAIN + "blue/0.jpg,cold\nblue//2.jpg,cold\n")
+        assert summary(collection) == EXPECTED
+        assert collection.notices == ["2 rows repeat another and are left out (blue/0.jpg, lines 2 and 5 …)"]
+        assert collection.columns["file"] == EXPECTED[0]
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("blue\\0.jpg", "1 file names are written with \\ (blue\\0.jpg → blue/0.jpg)"),
+            ("blue/0", "1 file names have no suffix (blue/0 → blue/0.jpg)"),
+            ("Blue/0.JPG", "1 file names differ from the files' in case or form (Blue/0.JPG → blue/0.jpg)"),
+            ("BLUE\\0", "1 file names have no suffix (BLUE\\0 → blue/0.jpg)"),
+        ],
+    )
+    def test_names_that_can_mean_one_file_only_are_taken_for_it(
+        self, picture_folder: Path, name: str, words: str
+    ) -> None:
+        """Windows' paths, names without suffix and in another case are found, counted, and the first is shown."""
+        collection = read(picture_folder, PLAIN.replace("blue/0.jpg", name))
+        assert summary(collection) == EXPECTED
+        assert collection.notices == [words]
+
+    def test_a_name_that_could_mean_two_files_is_a_problem(self, picture_folder: Path) -> None:
+        """Neither is taken by guess."""
+        (picture_folder / "blue/0.png").write_bytes(b"")
+        (picture_folder / "blue/A.jpg").write_bytes(b"")
+        (picture_folder / "blue/a.JPG").write_bytes(b"")
+        message = problem(picture_folder, "file,label\nblue/0,a\nblue/a.jpg,b\n")
+        assert "line 2: blue/0 could be blue/0.jpg or blue/0.png; write which" in message
+        assert "line 3: blue/a.jpg could be blue/A.jpg or blue/a.JPG; write which" in message
+
+    def test_absolute_paths_may_lie_anywhere_and_that_is_said(self, picture_folder: Path, tmp_path: Path) -> None:
+        """Below the image directory they are like others; elsewhere they are counted; a missing one is a problem."""
+        elsewhere = (tmp_path / "elsewhere.jpg").absolute()
+        elsewhere.write_bytes((picture_folder / "red/1.jpg").read_bytes())
+        text = PLAIN.replace("blue/0.jpg", str(picture_folder / "blue/0.jpg")) + f"{elsewhere},warm\n"
+        collection = read(picture_folder, text)
+        assert summary(collection)[0] == [*EXPECTED[0], str(elsewhere)]
+        assert collection.notices == [
+            f"1 pictures lie outside the image directory {picture_folder}, named by absolute paths ({elsewhere})"
+        ]
+        assert collection.pictures.read(3).shape == (3, 24, 32)
+        assert "/none.jpg is not there" in problem(picture_folder, PLAIN + "/none.jpg,warm\n")
+
+    def test_a_name_may_hold_anything_that_a_file_name_may(self, picture_folder: Path) -> None:
+        """Commas, quotes, line ends, spaces at the end, emoji: quoted as CSV quotes, the file is found."""
+        names = ["a, b.jpg", 'say "x".jpg', "two\nlines.jpg", "end .jpg ", "🐝.jpg", "back\\slash.jpg"]
+        for name in names:
+            (picture_folder / name).write_bytes((picture_folder / "red/1.jpg").read_bytes())
+        text = "file,label\n" + "".join(f'"{n.replace(chr(34), chr(34) * 2)}",{k % 2}\n' for k, n in enumerate(names))
+        assert summary(read(picture_folder, text))[0] == names
+
+    def test_a_column_named_fold_or_set_may_hold_something_else(self, picture_folder: Path) -> None:
+        """Numbers of folds divide nothing, and that is said; a column of sets beside it does."""
+        collection = read(picture_folder, "file,label,fold,split\nblue/0.jpg,a,1,train\nred/1.jpg,b,2,val\n")
+        assert list(collection.sets) == ["train", "val"]
+        collection = read(picture_folder, "file,label,fold\nblue/0.jpg,a,1\nred/1.jpg,b,2\n")
+        assert (collection.sets, collection.columns["fold"]) == ({}, ["1", "2"])
+        assert collection.notices == ["column 'fold' holds no train, val or test, so it divides nothing"]
+
+    def test_labels_that_stand_for_nothing_are_said(self, picture_folder: Path) -> None:
+        """`nan` may be a class; more often it is a label that is missing."""
+        [notice] = read(picture_folder, PLAIN + "red/2.jpg,nan\n").notices
+        assert notice.startswith(
+            "label 'nan' (1 rows) is taken for a class name; if it means that the label is missing"
+        )
+
+    def test_single_letters_are_classes_in_both_cases(self, picture_folder: Path) -> None:
+        """`a` and `A` are two classes of handwriting."""
+        assert summary(read(picture_folder, "file,label\nred/1.jpg,a\nred/2.jpg,A\n"))[2] == ["A", "a"]
+
+
+def test_files_and_sets_know_nothing_of_labels(picture_folder: Path) -> None:
+    """Every row is a picture: a file named twice is a problem, and no column of labels is looked for."""
+    (picture_folder / "t.csv").write_text("image,x,set\nblue/0.jpg,1,train\nred/1.jpg,2,val\nblue/0.jpg,1,train\n")
+    files = files_and_sets(read_rows(picture_folder / "t.csv"))
+    assert (files.root, files.paths) == (picture_folder, ["blue/0.jpg", "red/1.jpg", "blue/0.jpg"])
+    assert {name: rows.tolist() for name, rows in files.sets.items()} == {"train": [0, 2], "val": [1]}
+    assert files.problems == ["line 4: blue/0.jpg stands in line 2 already"]
+
+
+def test_the_real_faces_table_names_its_pictures(real_data: Path) -> None:
+    """The 69 faces of the landmarks tutorial are found, though nothing in the table is a label."""
+    files = files_and_sets(read_rows(real_data / "faces" / "face_landmarks.csv"))
+    assert (len(files.paths), files.problems, files.notices) == (69, [], [])
+    assert all((files.root / path).is_file() for path in files.paths)
+
+
+def test_pictures_of_a_table_keep_their_columns(picture_folder: Path) -> None:
+    """Every column is at hand by its name, one cell a picture: for groups, and for targets of another kind."""
+    collection = read(picture_folder, "file,label,patient\nblue/0.jpg,a, p1 \nred/1.jpg,b,p2\n")
+    assert isinstance(collection.pictures, FilePictures)
+    assert collection.columns == {"file": ["blue/0.jpg", "red/1.jpg"], "label": ["a", "b"], "patient": ["p1", "p2"]}
