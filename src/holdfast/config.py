@@ -50,10 +50,31 @@ class Config:
     )
     out: str | None = _setting(None, "run directory; by default runs/<data>-<model>", "--out", "--output", recipe=False)
     # the data
+    task: str | None = _setting(
+        None,
+        "what to learn of a picture: its class, several labels, numbers, or points",
+        "--task",
+        choices=("classification", "multilabel", "regression", "landmarks"),
+    )
     classes: list[str] | None = _setting(None, "class names in the order wanted, comma-separated", "--classes")
     image_dir: str | None = _setting(None, "what file names in a CSV are relative to", "--image-dir", recipe=False)
     file_column: str | None = _setting(None, "the CSV's column of file names", "--file-column", recipe=False)
     label_column: str | None = _setting(None, "the CSV's column of labels", "--label-column", recipe=False)
+    target_columns: list[str] | None = _setting(
+        None,
+        "the CSV's columns of numbers (regression), or of 0 and 1 (multilabel), comma-separated",
+        "--target-columns",
+    )
+    flip_pairs: str | None = _setting(
+        None,
+        "points that change places in a mirrored picture: 68 (a face's), names (left and right), none, or 0-16,1-15",
+        "--flip-pairs",
+    )
+    eyes: list[str] | None = _setting(
+        None, "two points, such as 36,45: errors of points are told in units of their distance", "--eyes"
+    )
+    target_mean: list[float] | None = _setting(None, "of each column of numbers in the training set; measured")
+    target_std: list[float] | None = _setting(None, "its standard deviation; measured")
     val_fraction: float = _setting(
         0.15, "share of each class for validation, where DATA has no val set", "--val-fraction"
     )
@@ -69,8 +90,17 @@ class Config:
     img_size: int | None = _setting(
         None, "side of the network's square input, pixels", "--img-size", "--imgsz", "--input-size"
     )
+    resize: str | None = _setting(
+        None,
+        "short: the short side, then the centre; exact: the whole picture, its shape changed",
+        "--resize",
+        choices=("short", "exact"),
+    )
     augment: str | None = _setting(
-        None, "none, shift, affine, shift+flip, crop+flip, crop+flip+color, trivial", "--augment", "--aug"
+        None,
+        "none, shift, affine, shift+flip, crop+flip, crop+flip+color, trivial; landmarks: words joined by +",
+        "--augment",
+        "--aug",
     )
     train_transform: str | None = _setting(None, "your own augmentation, package.module:callable", "--train-transform")
     eval_transform: str | None = _setting(
@@ -111,7 +141,9 @@ class Config:
     )
     warmup_epochs: float | None = _setting(None, "epochs of linear warm-up", "--warmup-epochs")
     min_lr: float = _setting(0.0, "where the cosine ends", "--min-lr")
-    loss: str = _setting("cross-entropy", "cross-entropy, nll, mse, or your own as package.module:name", "--loss")
+    loss: str | None = _setting(
+        None, "cross-entropy, nll, bce, mse, l1, smooth-l1, wing, or your own as package.module:name", "--loss"
+    )
     label_smoothing: float = _setting(0.0, "of cross-entropy, in [0, 1)", "--label-smoothing", "--smoothing")
     seed: int = _setting(0, "decides the split, the first weights, the order and every random number", "--seed")
     precision: str = _setting("fp32", "fp32, or bf16 for autocast", "--precision", choices=("fp32", "bf16"))
@@ -250,7 +282,9 @@ def _convert(value: Any, kind: Any) -> Any:
     if (kind is str and isinstance(value, (list, dict))) or (origin is list and isinstance(value, dict)):
         raise ValueError
     if origin is list:
-        return [str(v).strip() for v in (value.split(",") if isinstance(value, str) else value)]
+        entry = typing.get_args(kind)[0]
+        entries = value.split(",") if isinstance(value, str) else value
+        return [str(v).strip() if entry is str else _convert(v, entry) for v in entries]
     if origin is dict:
         table = dict(yaml.safe_load(value) if isinstance(value, str) else value)
         return {str(name): _convert_entry(entry, typing.get_args(kind)[1]) for name, entry in table.items()}

@@ -17,6 +17,7 @@ import xxhash
 from holdfast.data.check import CheckedFile
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Indices, Pictures, SetName
+from holdfast.data.targets import targets_of
 from holdfast.errors import DataError, first_of
 
 _HEADER = ("path", "label", "set", "bytes", "digest")
@@ -24,7 +25,7 @@ _HEADER = ("path", "label", "set", "bytes", "digest")
 
 @dataclass(frozen=True)
 class IndexRow:
-    """One picture: its path below DATA, class name, set, size in bytes, and digest of its contents."""
+    """One picture: its path below DATA, class name or target as text, set, size in bytes, digest of its contents."""
 
     path: str
     label: str
@@ -40,10 +41,11 @@ def make_index(
     set_of = np.full(len(pictures), "", dtype=object)
     for set_name, indices in sets.items():
         set_of[indices] = set_name
+    targets = targets_of(pictures)
     return [
         IndexRow(
             pictures.name(i),
-            pictures.classes[pictures.labels[i]],
+            targets.text(i),
             str(set_of[i]),
             checked[i].num_bytes if checked else -1,
             checked[i].digest if checked else "",
@@ -94,6 +96,8 @@ def compare_with_index(pictures: FilePictures, rows: list[IndexRow], since: floa
         since: Unix time, seconds. Contents are compared only for files touched after it.
     """
     then = {row.path: row for row in rows}
+    targets = targets_of(pictures)
+    what = "class" if targets.task == "classification" else "target"
     now = {path: i for i, path in enumerate(pictures.paths)}
     changes = [f"{path}: gone" for path in then if path not in now]
     changes += [f"{path}: new" for path in now if path not in then]
@@ -101,9 +105,9 @@ def compare_with_index(pictures: FilePictures, rows: list[IndexRow], since: floa
         row = then.get(path)
         if row is None:
             continue
-        label = pictures.classes[pictures.labels[index]]
+        label = targets.text(index)
         if label != row.label:
-            changes.append(f"{path}: its class was {row.label!r} and is {label!r}")
+            changes.append(f"{path}: its {what} was {row.label!r} and is {label!r}")
         elif row.num_bytes >= 0:
             changes += _compare_contents(pictures.path(index), row, since)
     if not changes and list(then) != pictures.paths:

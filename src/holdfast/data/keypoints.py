@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F  # noqa: N812  # as everybody calls it
+from torchvision.transforms.v2 import functional as F  # as everybody calls it
 
 from holdfast.data.transforms import Preprocessing, import_callable
 from holdfast.errors import ConfigError
@@ -67,9 +67,9 @@ def joint_train_transform(
         )
     if "flip" in words and not flip_pairs:
         raise ConfigError(
-            f"The augmentation {augmentation!r} flips pictures, and nothing says which points change places: a mirrored "
-            "left eye is a right eye. Give --flip-pairs (68 for the 68 points of a face, or pairs such as 0-16,1-15), "
-            "or leave flip out."
+            f"The augmentation {augmentation!r} flips pictures, and nothing says which points change places: a "
+            "mirrored left eye is a right eye. Give --flip-pairs (68 for the 68 points of a face, or pairs such as "
+            "0-16,1-15), or leave flip out."
         )
     size, mode = preprocessing.img_size, v2.InterpolationMode(preprocessing.interpolation)
     steps: list[Any] = [_FromEdge()]
@@ -172,6 +172,17 @@ def flip_order(pairs: Sequence[tuple[int, int]], num_points: int) -> npt.NDArray
     for a, b in pairs:
         order[a], order[b] = b, a
     return order
+
+
+def picture_transform(preprocessing: Preprocessing) -> Callable[[Tensor], Tensor]:
+    """Returns what `joint_eval_transform` does to a picture, `[C, H, W]` uint8 to `[C, S, S]` float32."""
+    joint = cast(_Joint, joint_eval_transform(preprocessing))
+
+    def transform(image: Tensor) -> Tensor:
+        nowhere = tv_tensors.KeyPoints([[0.0, 0.0]], canvas_size=(image.shape[-2], image.shape[-1]))
+        return joint(image, cast(Tensor, nowhere))[0]
+
+    return transform
 
 
 def to_picture(outputs: Tensor, size: tuple[int, int], preprocessing: Preprocessing) -> Tensor:

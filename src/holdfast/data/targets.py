@@ -118,14 +118,21 @@ class Targets:
         return TargetSpec(self.task, tuple(self.names))
 
     def of(self, index: int, image: Tensor) -> Target:
-        """Returns the target of one picture, whose pixels are `image`; points are `tv_tensors.KeyPoints`."""
+        """Returns the target of one picture, whose pixels are `image`; points are `tv_tensors.KeyPoints`.
+
+        An image that was made smaller on its way here (a cache, scaled decoding) has its points in its own pixels.
+        """
         if self.task == "classification":
             return int(self.values[index])
-        value = torch.from_numpy(self.values[index].astype(np.float32))
+        value = self.values[index]
         if self.task != "landmarks":
-            return value
+            return torch.from_numpy(value.astype(np.float32))
         height, width = image.shape[-2:]
-        return cast(Tensor, tv_tensors.KeyPoints(value, canvas_size=(height, width)))
+        own = (height, width) if self.sizes is None else (int(self.sizes[index, 0]), int(self.sizes[index, 1]))
+        if own != (height, width) and min(own) > 0:
+            value = (value + 0.5) * np.array([width / own[1], height / own[0]]) - 0.5
+        points = tv_tensors.KeyPoints(torch.from_numpy(value.astype(np.float32)), canvas_size=(height, width))
+        return cast(Tensor, points)
 
     def text(self, index: int) -> str:
         """Returns the target as one would write it into a table; of points, their number and a digest."""

@@ -12,7 +12,7 @@ from holdfast.errors import ConfigError
 
 # They decide what a step is, or what the weights mean: a run cannot change them under way, only a fork can.
 _REDEFINE_STEPS = ("batch_size", "seed", "classes", "val_fraction", "test_fraction", "on_bad_image")
-_REDEFINE_WEIGHTS = ("model", "model_args", "freeze", "optimizer", "lr_scales")
+_REDEFINE_WEIGHTS = ("task", "target_columns", "model", "model_args", "freeze", "optimizer", "lr_scales")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ def open_labelled(predictor: Predictor, data: str | None, set_name: str | None) 
         DataError: the data cannot be opened, or are not the run's any more.
     """
     if data is not None:
-        collection = open_data(data)
+        task = predictor.spec.task
+        columns = list(predictor.spec.names) if task == "regression" else None
+        collection = open_data(data, task=None if task == "classification" else task, target_columns=columns)
         sets, asked = dict(collection.sets), set_name
         if asked is None:
             asked = next((name for name in ("val", "test") if name in sets), "all")
@@ -53,6 +55,8 @@ def open_labelled(predictor: Predictor, data: str | None, set_name: str | None) 
             image_dir=config.image_dir,
             file_column=config.file_column,
             label_column=config.label_column,
+            task=config.task,
+            target_columns=config.target_columns,
         )
         rows = read_index(run / "split.csv")
         names = [collection.pictures.name(i) for i in range(len(collection.pictures))]
