@@ -40,7 +40,8 @@ def point_errors(points: Tensor, truth: Tensor, eyes: tuple[int, int] | None = N
         between = (truth[:, eyes[0]] - truth[:, eyes[1]]).norm(dim=-1)
         unit = torch.where(between > 0, between, unit)
     unit = torch.where(unit > 0, unit, math.nan)
-    return (points - truth).norm(dim=-1) / unit[:, None]
+    errors: Tensor = (points - truth).norm(dim=-1) / unit[:, None]
+    return errors
 
 
 def normalised_mean_error(points: Tensor, truth: Tensor, eyes: tuple[int, int] | None = None) -> float:

@@ -298,7 +298,8 @@ def _parse_word(word: str, metric: str) -> Policy:
     if not rest and head.isdecimal():
         return Last(_whole(head))
     if head == "best" and len(rest) <= 3:
-        return _parse_best(*rest) if len(rest) > 1 else _parse_best(*(rest or ["1"]), metric)
+        count, *more = rest or ["1"]
+        return _parse_best(count, *(more or [metric]))
     if head == "every" and len(rest) == 1:
         return _parse_every(rest[0])
     if head == "at" and len(rest) == 1:

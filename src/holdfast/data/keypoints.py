@@ -125,7 +125,7 @@ class _Joint:
         return cast(Tensor, self.pipeline(points).as_subclass(Tensor))
 
 
-class _FromEdge(v2.Transform):
+class _FromEdge(v2.Transform):  # type: ignore[misc]  # torchvision carries no types
     """Points that count from the middle of the first pixel, counted from its edge."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ARG002  # torchvision's own signature
@@ -133,7 +133,7 @@ class _FromEdge(v2.Transform):
         return tv_tensors.wrap(inpt + 0.5, like=inpt) if isinstance(inpt, tv_tensors.KeyPoints) else inpt
 
 
-class _AcrossInput(v2.Transform):
+class _AcrossInput(v2.Transform):  # type: ignore[misc]  # torchvision carries no types
     """Points from pixels to [-1, 1] across the picture."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ARG002  # torchvision's own signature
@@ -144,7 +144,7 @@ class _AcrossInput(v2.Transform):
         return tv_tensors.wrap(inpt * inpt.new_tensor([2 / width, 2 / height]) - 1, like=inpt)
 
 
-class _FlipWithPairs(v2.Transform):
+class _FlipWithPairs(v2.Transform):  # type: ignore[misc]  # torchvision carries no types
     """Mirrors the picture every second time, its points, and what each point is called."""
 
     def __init__(self, pairs: Sequence[tuple[int, int]]) -> None:
@@ -202,4 +202,5 @@ def to_picture(outputs: Tensor, size: tuple[int, int], preprocessing: Preprocess
     transform = cast(_Joint, joint_eval_transform(preprocessing))
     origin, right, below = transform.points(cast(Tensor, corners)).double()
     share = (outputs.reshape(-1, 2).double() - origin) / torch.stack([right[0] - origin[0], below[1] - origin[1]])
-    return (share * torch.tensor([width, height], dtype=torch.float64)).float()
+    placed: Tensor = share * torch.tensor([width, height], dtype=torch.float64)
+    return placed.float()

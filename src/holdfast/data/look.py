@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from holdfast.data.grid import draw_grid, unnormalise
+from holdfast.data.keypoints import joint_train_transform
 from holdfast.data.loader import Loader
 from holdfast.data.order import epoch_order
+from holdfast.data.point_names import pairs_from_names, parse_flip_pairs
 from holdfast.data.sample import Collection, SetName
+from holdfast.data.targets import Targets, targets_of
 from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, train_transform
 from holdfast.errors import DataError
 
@@ -34,13 +39,16 @@ def look_at(
     augment: str | None = None,
     img_size: int = 224,
     seed: int = 0,
+    flip_pairs: str | None = None,
 ) -> Look:
     """Draws `num` pictures, picked at random by `seed`.
 
     Args:
         set_name: from this set only.
         augment: an augmentation's name: the pictures go through training's transform and are un-normalised again.
+            Points go with them, and are drawn.
         img_size: for `augment`, pixels.
+        flip_pairs: for `augment` of points, see `parse_flip_pairs`; None for left and right in their names.
 
     Raises:
         DataError: no such set, or a picture cannot be read.
@@ -50,19 +58,36 @@ def look_at(
         raise DataError(f"There is no {set_name} set; there is {', '.join(sets) or 'no division into sets'}.")
     indices = np.arange(len(pictures)) if set_name is None else sets[_as_set(set_name)]
     picked = indices[epoch_order(seed, 0, len(indices))[:num]]
-    captions = [pictures.classes[pictures.labels[i]] for i in picked]
+    targets = targets_of(pictures)
+    has_points = targets.task == "landmarks"
+    captions = [_caption(targets, pictures.name(int(i)), int(i)) for i in picked]
     if augment is None:
         images = [pictures.read(int(i)) for i in picked]
-        return Look(draw_grid(images, captions), len(indices), list(images[0].shape), None)
+        own = [torch.as_tensor(targets.of(int(i), image)) for i, image in zip(picked, images, strict=True)]
+        grid = draw_grid(images, captions, points=own if has_points else None)
+        return Look(grid, len(indices), list(images[0].shape), None)
     channels = len(pictures.read(int(picked[0])))
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.449,), (0.226,))
     preprocessing = Preprocessing(img_size, img_size, mean, std)
-    loader = Loader(
-        pictures, picked, batch_size=len(picked), transform=train_transform(preprocessing, augment), seed=seed
-    )
-    batch = next(iter(loader))
+    transform: Callable[..., Any] = train_transform(preprocessing, "none" if has_points else augment)
+    if has_points:
+        pairs = parse_flip_pairs(flip_pairs, targets.names) if flip_pairs else pairs_from_names(targets.names)
+        transform = joint_train_transform(replace(preprocessing, exact=True), augment, pairs)
+    batch = next(iter(Loader(pictures, picked, batch_size=len(picked), transform=transform, seed=seed)))
     images = [unnormalise(image, preprocessing) for image in torch.unbind(batch.inputs)]
-    return Look(draw_grid(images, captions), len(indices), list(images[0].shape), list(batch.inputs.shape))
+    # Across the input, [-1, 1], to its pixels.
+    points = list((batch.targets + 1) * img_size / 2 - 0.5) if has_points else None
+    grid = draw_grid(images, captions, points=points)
+    return Look(grid, len(indices), list(images[0].shape), list(batch.inputs.shape))
+
+
+def _caption(targets: Targets, name: str, index: int) -> str:
+    """Returns what stands below a picture: its class, labels or numbers; its name where points are drawn."""
+    if targets.task == "landmarks":
+        return name
+    if targets.task == "regression":
+        return "  ".join(f"{number:.5g}" for number in targets.values[index])
+    return targets.text(index)
 
 
 def _as_set(name: str) -> SetName:

@@ -191,11 +191,20 @@ class Targets:
         return aligned
 
 
-_WORDS: dict[str, str] = {
+_WORDS: dict[Task, str] = {
     "classification": "class",
     "multilabel": "label",
     "regression": "column",
     "landmarks": "point",
+}
+
+
+# What a list of names is called in JSON.
+NAMES: dict[Task, str] = {
+    "classification": "classes",
+    "multilabel": "labels",
+    "regression": "columns",
+    "landmarks": "points",
 }
 
 

@@ -46,7 +46,7 @@ def finish(session: Session, stop: StopRequest) -> dict[str, Any] | None:
                 return None
             evaluations[name] = evaluation
     directory.write("predictions.csv", predictions_table(bench, evaluations))
-    scores = {name: scores_of(bench, evaluation) for name, evaluation in evaluations.items()}
+    scores: dict[str, Any] = {name: scores_of(bench, evaluation) for name, evaluation in evaluations.items()}
     summary = {
         "task": bench.spec.task,
         "best_step": best,
