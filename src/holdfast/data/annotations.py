@@ -129,7 +129,7 @@ def read_multilabel(
                     values[row, place[name]] = 1
                 else:
                     problems.append(f"line {rows.rows[row].line}: label {name!r} is not in the list of labels")
-    if not names or not (values == 1).any():
+    if not problems and not (values == 1).any():
         raise DataError(f"Reading {table}: no picture has a label. Expected a;b or a column of 0 and 1 for each label.")
     targets = Targets("multilabel", names, values)
     collection = _collection(rows, image_dir, file_column, problems, lambda: targets)
