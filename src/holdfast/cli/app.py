@@ -10,7 +10,7 @@ from holdfast.errors import HoldfastError
 # Command → one line for the overview. The module `holdfast.cli.<command>` holds its `command`.
 COMMANDS = {
     "train": "train on DATA; the same command again goes on where it stopped",
-    "val": "loss and accuracy of a model on labelled pictures",
+    "val": "how good a model is on pictures whose targets are known",
     "predict": "class names and probabilities for pictures",
     "show": "a labelled grid of pictures",
     "inspect": "names, types, shapes and counts in any checkpoint",
