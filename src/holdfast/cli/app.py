@@ -11,8 +11,8 @@ from holdfast.errors import HoldfastError
 COMMANDS = {
     "train": "train on DATA; the same command again goes on where it stopped",
     "val": "how good a model is on pictures whose targets are known",
-    "predict": "class names and probabilities for pictures",
-    "show": "a labelled grid of pictures",
+    "predict": "what a model says of pictures: classes, labels, numbers, points",
+    "show": "a labelled grid of pictures, points drawn",
     "inspect": "names, types, shapes and counts in any checkpoint",
     "verify": "prove every byte of a run, a checkpoint or a file",
     "diff": "how the tensors and states of two checkpoints differ",

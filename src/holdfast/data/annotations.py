@@ -101,7 +101,8 @@ def read_multilabel(
         label_column: the column that lists a picture's labels with `;`, `|`, `,` or spaces between them. An empty cell
             is a picture without any.
         columns: instead, columns of 0 and 1, one a label.
-        labels: the labels in the order wanted; by default those found, in natural order, or `columns`.
+        labels: the labels in the order wanted; by default those found, in natural order, or `columns`. Where each is
+            the name of a column, they are `columns`.
         table, image_dir, file_column: see `read_landmarks`.
 
     Returns:
@@ -112,6 +113,8 @@ def read_multilabel(
     """
     rows = read_rows(Path(table))
     problems: list[str] = []
+    if columns is None and label_column is None and labels and set(labels) <= set(rows.header):
+        columns = labels
     if columns is not None:
         names = list(columns)
         values = _numbers(rows, [_place(rows, name) for name in names], problems).astype(np.float32)
@@ -206,6 +209,8 @@ def open_table(
             f"--target-columns {','.join(target_columns)} is for --task regression and --task multilabel; the task "
             f"is {task}."
         )
+    if classes is not None and task in ("regression", "landmarks"):
+        raise DataError(f"A list of classes is for classes and labels, and the task is {task}. Leave out --classes.")
     if task == "landmarks":
         return read_landmarks(table, image_dir, file_column=file_column)
     if task == "multilabel":

@@ -157,7 +157,8 @@ class Targets:
             counts = self.values.sum(0)
             keys = np.where(self.values > 0, counts, np.inf)
             rarest = np.where(np.isinf(keys).all(1), len(self.names), keys.argmin(1))
-            return rarest.astype(np.int64), [*self.names, "(no label)"]
+            groups, places = np.unique(rarest, return_inverse=True)
+            return places.astype(np.int64), [[*self.names, "(no label)"][group] for group in groups]
         return np.zeros(len(self.values), dtype=np.int64), ["all"]
 
     def digest(self) -> str:

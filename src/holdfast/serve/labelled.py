@@ -37,9 +37,13 @@ def open_labelled(predictor: Predictor, data: str | None, set_name: str | None) 
         DataError: the data cannot be opened, or are not the run's any more.
     """
     if data is not None:
-        task = predictor.spec.task
-        columns = list(predictor.spec.names) if task == "regression" else None
-        collection = open_data(data, task=None if task == "classification" else task, target_columns=columns)
+        task, names = predictor.spec.task, list(predictor.spec.names)
+        collection = open_data(
+            data,
+            task=task,
+            target_columns=names if task == "regression" else None,
+            classes=names if task == "multilabel" else None,
+        )
         sets, asked = dict(collection.sets), set_name
         if asked is None:
             asked = next((name for name in ("val", "test") if name in sets), "all")

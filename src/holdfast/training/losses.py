@@ -88,6 +88,7 @@ def standardised(loss: Loss, mean: Sequence[float], std: Sequence[float]) -> Los
 def _mean_of_known(outputs: Tensor, targets: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
     """Returns the mean of `of(error)` over targets that are no NaN; 0 when all are. Targets may be `[B, P, 2]`."""
     targets = targets.reshape(outputs.shape) if targets.ndim > outputs.ndim else targets
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))  # under autocast they are bf16
     known = ~torch.isnan(targets)
     # Masked before the difference: NaN times 0 is NaN, and its gradient too.
     error = outputs - torch.where(known, targets, outputs.detach().to(targets.dtype)).to(outputs.dtype)

@@ -146,6 +146,7 @@ def test_several_labels_as_columns_of_0_and_1(folder: Path) -> None:
     table = _table(folder, "file,sunny,warm\na.png,1,0\nb.png,0,1\n")
     targets = _targets(read_multilabel(table, columns=["warm", "sunny"]).pictures)
     assert (targets.names, targets.values.tolist()) == (["warm", "sunny"], [[0, 1], [1, 0]])
+    assert _targets(read_multilabel(table, labels=["warm", "sunny"]).pictures).values.tolist() == [[0, 1], [1, 0]]
     with pytest.raises(DataError, match="line 3: column 'warm' is not 0 or 1"):
         read_multilabel(_table(folder, "file,sunny,warm\na.png,1,0\nb.png,0,2\n"), columns=["warm"])
 
@@ -197,6 +198,8 @@ def test_fails_on_columns_and_tasks_that_do_not_go_together(folder: Path) -> Non
     table = str(_table(folder, "file,label\na.png,1\nb.png,2\n"))
     with pytest.raises(DataError, match="--target-columns label is for --task regression"):
         open_data(table, target_columns=["label"])
+    with pytest.raises(DataError, match=r"the task is regression\. Leave out --classes"):
+        open_data(table, task="regression", classes=["1", "2"])
     with pytest.raises(DataError, match="--task landmarks are columns of a CSV"):
         open_data("digits", task="landmarks")
 
