@@ -64,21 +64,22 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_ends_on_the_same_bytes(
 ) -> None:
     """With every augmentation of the task: cut back to a step within an epoch, the same command ends on the same
     weights; and predictions.csv, `val --csv` and `predict --json` say the same to the bit."""
-    command = ("train", squares / TABLES[task], "--task", task, *SMALL, "--save-every", "2", "--keep", "all")
+    command = ("train", squares / TABLES[task], "--task", task, *SMALL, "--save-every", "1", "--keep", "all")
     if task == "regression":
         command = (*command, "--target-columns", "area,warmth")
     said = holdfast(*command, "--out", "run")
     assert said.code == 0, said.err
     shutil.copytree(tmp_path / "run", tmp_path / "cut")
     steps = {int(path.name.removeprefix("step-")): path for path in (tmp_path / "cut/checkpoints").glob("step-*")}
-    middle = max(step for step in steps if step % 5 and step < 10)  # within the second epoch of five steps
+    per_epoch = max(steps) // 3
+    middle = max(step for step in steps if step % per_epoch and step < 2 * per_epoch)  # within the second epoch
     for step in steps:  # as if it had been killed then
         if step > middle:
             shutil.rmtree(steps[step])
     for name in ("summary.json", "best.safetensors", "predictions.csv"):
         (tmp_path / "cut" / name).unlink()
     said = holdfast(*command, "--out", "cut", "--workers", "1")
-    assert said.code == 0 and f"resuming cut from step {middle} of 15" in said.out, said.err
+    assert said.code == 0 and f"resuming cut from step {middle} of" in said.out, said.err
     last = steps[max(steps)].name
     for name in ("model.safetensors", "optimizer.safetensors"):
         one, other = (tmp_path / run / "checkpoints" / last / name for run in ("run", "cut"))
