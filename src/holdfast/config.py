@@ -73,7 +73,7 @@ class Config:
     eyes: list[str] | None = _setting(
         None, "two points, such as 36,45: errors of points are told in units of their distance", "--eyes"
     )
-    target_mean: list[float] | None = _setting(None, "of each column of numbers in the training set; measured")
+    target_mean: list[float] | None = _setting(None, "of each number (or point) in the training set; measured")
     target_std: list[float] | None = _setting(None, "its standard deviation; measured")
     val_fraction: float = _setting(
         0.15, "share of each class for validation, where DATA has no val set", "--val-fraction"

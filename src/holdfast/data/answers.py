@@ -56,6 +56,8 @@ def in_own_terms(
         wide = outputs.double()
         return wide * wide.new_tensor(spec.std) + wide.new_tensor(spec.mean)
     assert sizes is not None
+    if spec.mean:
+        outputs = outputs * outputs.new_tensor(spec.std) + outputs.new_tensor(spec.mean)
     placed = [to_picture(row, (int(h), int(w)), preprocessing) for row, (h, w) in zip(outputs, sizes, strict=True)]
     return torch.stack(placed)
 

@@ -185,6 +185,31 @@ def picture_transform(preprocessing: Preprocessing) -> Callable[[Tensor], Tensor
     return transform
 
 
+def mean_shape(
+    values: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64], preprocessing: Preprocessing
+) -> tuple[list[float], list[float]]:
+    """Returns where points lie across the network's input on average, and their standard deviation.
+
+    Args:
+        values: `[N, P, 2]`, in pixels of the pictures, NaN for missing.
+        sizes: `[N, 2]`, height and width of the pictures; those of 0 are passed over.
+
+    Returns:
+        Mean and standard deviation, 2P numbers each (x, y, x, y …) in [-1, 1] across the input; 0 and 1 for a point
+        that no picture has, and 1 for one that never moves.
+    """
+    transform = cast(_Joint, joint_eval_transform(preprocessing))
+    placed = [
+        transform.points(cast(Tensor, tv_tensors.KeyPoints(torch.from_numpy(points), canvas_size=(int(h), int(w)))))
+        for points, (h, w) in zip(values, sizes, strict=True)
+        if h > 0
+    ]
+    across = torch.stack(placed).double().flatten(1) if placed else torch.full((1, values[0].size), torch.nan)
+    mean = across.nanmean(0)
+    std = (across - mean).square().nanmean(0).sqrt()
+    return mean.nan_to_num(0.0).tolist(), torch.where(std > 1e-6, std, 1.0).tolist()
+
+
 def to_picture(outputs: Tensor, size: tuple[int, int], preprocessing: Preprocessing) -> Tensor:
     """Returns points across the network's input as pixels of the picture it was made of.
 

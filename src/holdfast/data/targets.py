@@ -34,7 +34,8 @@ class TargetSpec:
     Attributes:
         task: see `Targets`.
         names: K classes, labels or columns, or P points, in the order of the outputs (two outputs a point: x, y).
-        mean, std: regression: K numbers each, of the training set; an output is in units of `std` from `mean`.
+        mean, std: an output is in units of `std` from `mean`. Regression: K numbers each, of the training set.
+            Landmarks: 2P each, of the training set's points in [-1, 1] across the network's input; empty for 0 and 1.
         flip_pairs: landmarks: pairs of places in `names` that change places in a mirrored picture.
         eyes: landmarks: two places in `names`; errors are told in units of the distance between them. None: in units
             of the diagonal of the box around the points.

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from holdfast.config import Config
 from holdfast.data.answers import figures, in_own_terms
-from holdfast.data.keypoints import joint_train_transform
+from holdfast.data.keypoints import joint_train_transform, mean_shape
 from holdfast.data.point_names import FACE_68_EYES, pairs_from_names, parse_eyes, parse_flip_pairs
 from holdfast.data.targets import Targets, TargetSpec, Task, targets_of
 from holdfast.data.transforms import Preprocessing
 from holdfast.errors import ConfigError
 from holdfast.run.prepare import PreparedData
-from holdfast.training import standardised
+from holdfast.training import rescaled, standardised
 from holdfast.training.evaluate import Measure
 from holdfast.training.state import Loss
 
+_MEASURED_SHAPES = 2000  # pictures whose points the mean shape is taken from: enough for three digits
 Choose = Callable[[str, Any, str], None]
 
 _LOSSES: dict[Task, tuple[str, ...]] = {  # the first is the default
@@ -104,24 +106,31 @@ def target_spec(config: Config, targets: Targets) -> TargetSpec:
         eyes = parse_eyes(config.eyes, names) if config.eyes else None
         if eyes is None and config.flip_pairs == "68":
             eyes = FACE_68_EYES
-        return TargetSpec(
-            "landmarks", names, flip_pairs=parse_flip_pairs(config.flip_pairs or "none", names), eyes=eyes
-        )
-    return TargetSpec(targets.task, names, tuple(config.target_mean or ()), tuple(config.target_std or ()))
+        pairs = parse_flip_pairs(config.flip_pairs or "none", names)
+        spec = TargetSpec("landmarks", names, flip_pairs=pairs, eyes=eyes)
+    else:
+        spec = TargetSpec(targets.task, names)
+    return replace(spec, mean=tuple(config.target_mean or ()), std=tuple(config.target_std or ()))
 
 
-def with_statistics(config: Config, data: PreparedData) -> Config:
-    """Returns the settings with the mean and standard deviation of the training set's numbers, measured once."""
-    targets = targets_of(data.collection.pictures)
+def with_statistics(config: Config, data: PreparedData, preprocessing: Preprocessing) -> Config:
+    """Returns the settings with mean and standard deviation of the training set's numbers or points, measured once."""
+    targets, train = targets_of(data.collection.pictures), data.sets["train"]
+    if targets.task == "landmarks" and targets.sizes is not None:
+        some = train[np.linspace(0, len(train) - 1, min(_MEASURED_SHAPES, len(train))).astype(np.int64)]
+        mean, std = mean_shape(targets.values[some], targets.sizes[some], preprocessing)
+        return config.replace(target_mean=mean, target_std=std)
     if targets.task != "regression":
         return config
-    spec = targets.spec().standardised(targets.values[data.sets["train"]])
+    spec = targets.spec().standardised(targets.values[train])
     return config.replace(target_mean=list(spec.mean), target_std=list(spec.std))
 
 
 def loss_for(spec: TargetSpec, loss: Loss) -> Loss:
     """Returns the loss of outputs as the network gives them and targets as a batch holds them."""
-    return standardised(loss, spec.mean, spec.std) if spec.task == "regression" else loss
+    if spec.task == "regression":
+        return standardised(loss, spec.mean, spec.std)
+    return rescaled(loss, spec.mean, spec.std) if spec.mean else loss
 
 
 def measure_for(spec: TargetSpec, targets: Targets, preprocessing: Preprocessing) -> Measure:

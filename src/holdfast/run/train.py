@@ -29,7 +29,7 @@ from holdfast.run.fork import newest_of, take_over
 from holdfast.run.journal import Journal
 from holdfast.run.messages import introduce, say_done, say_finished, say_resumed, say_stopped
 from holdfast.run.prepare import PreparedData, open_collection, prepare_again, prepare_new, split_digest
-from holdfast.run.recipe import Choice, DataSummary, resolve, summarize
+from holdfast.run.recipe import Choice, DataSummary, preprocessing_for, resolve, summarize
 from holdfast.run.remote_run import open_run
 from holdfast.run.saves import Saves, keep_of
 from holdfast.run.session import Session
@@ -108,7 +108,7 @@ def train(
             newest_of(source, console.warn)
         began = now()
         data = prepare_new(config, collection, directory, console)
-        resolved, device = with_statistics(resolved, data), set_up_torch(resolved)
+        resolved, device = with_statistics(resolved, data, preprocessing_for(resolved, summary)), set_up_torch(resolved)
         introduce(console, resolved, data, summary, choices)
         bench = build(resolved, data, summary, device)
         first = {"asked": resume.asked_settings(config), "began": began, "split_digest": split_digest(directory)}

@@ -85,6 +85,16 @@ def standardised(loss: Loss, mean: Sequence[float], std: Sequence[float]) -> Los
     return of
 
 
+def rescaled(loss: Loss, mean: Sequence[float], std: Sequence[float]) -> Loss:
+    """Returns `loss` of outputs `[B, K]` times `std` plus `mean`: an untrained network then says about the mean."""
+
+    def of(outputs: Tensor, targets: Tensor) -> Tensor:
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        return loss(outputs * outputs.new_tensor(std) + outputs.new_tensor(mean), targets)
+
+    return of
+
+
 def _mean_of_known(outputs: Tensor, targets: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
     """Returns the mean of `of(error)` over targets that are no NaN; 0 when all are. Targets may be `[B, P, 2]`."""
     targets = targets.reshape(outputs.shape) if targets.ndim > outputs.ndim else targets

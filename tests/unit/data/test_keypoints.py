@@ -16,6 +16,7 @@ from holdfast.data.keypoints import (
     flip_order,
     joint_eval_transform,
     joint_train_transform,
+    mean_shape,
     picture_transform,
     to_picture,
 )
@@ -180,3 +181,23 @@ def test_flip_order_is_its_own_inverse() -> None:
     order = flip_order([(0, 3), (1, 2)], 5)
     assert order.tolist() == [3, 2, 1, 0, 4]
     assert np.array_equal(order[order], np.arange(5))
+
+
+@pytest.mark.row("D3")
+@pytest.mark.parametrize("preprocessing", [SHORT, EXACT])
+def test_the_mean_shape_is_where_points_lie_across_the_input(preprocessing: Preprocessing) -> None:
+    """Mean and deviation are those of the transformed points; missing points and unreadable pictures are left out."""
+    values = np.array([[[10, 20], [30, 5]], [[40, 8], [math.nan] * 2], [[1, 1], [2, 2]]], np.float64)
+    sizes = np.array([[60, 90], [80, 50], [0, 0]])
+    first, second = (
+        joint_eval_transform(preprocessing)(torch.zeros(1, *map(int, size), dtype=torch.uint8), points)[1]
+        for size, points in zip(
+            sizes[:2],
+            (_points([(10, 20), (30, 5)], (60, 90)), _points([(40, 8), (math.nan, math.nan)], (80, 50))),
+            strict=True,
+        )
+    )
+    mean, std = mean_shape(values, sizes, preprocessing)
+    assert mean[:2] == pytest.approx(((first[0] + second[0]) / 2).tolist(), abs=1e-6)
+    assert std[:2] == pytest.approx(((first[0] - second[0]).abs() / 2).tolist(), abs=1e-6)
+    assert mean[2:] == pytest.approx(first[1].tolist(), abs=1e-6) and std[2:] == [1.0, 1.0]
