@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from holdfast.fitting import LoadReport, load_into
     from holdfast.formats import OpenedCheckpoint, open_checkpoint
     from holdfast.models import build_model
-    from holdfast.run import train
+    from holdfast.run.train import train
     from holdfast.serve import Predictor
     from holdfast.stateful import Stateful
     from holdfast.training import StepResult, TrainState, evaluate, train_steps

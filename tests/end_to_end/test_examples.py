@@ -48,6 +48,22 @@ def test_examples_in_python_run(name: str, tmp_path: Path) -> None:
     assert _run(name, cwd=tmp_path)
 
 
+@pytest.mark.row("D3")
+def test_the_example_of_points_learns(tmp_path: Path) -> None:
+    """landmarks.py on pictures that it draws: missing points are said, and the loss falls."""
+    said = _run("landmarks.py", cwd=tmp_path)
+    assert "points are missing" in said
+    losses = [float(line.split()[3].rstrip(",")) for line in said.splitlines() if line.startswith("epoch")]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.row("D3")
+def test_the_example_of_points_reads_the_real_faces(real_data: Path, tmp_path: Path) -> None:
+    """landmarks.py on the 69 faces with 68 points each."""
+    said = _run("landmarks.py", str(real_data / "faces/face_landmarks.csv"), cwd=tmp_path)
+    assert "points lie off their picture, on 6 pictures" in said and "epoch 3" in said
+
+
 def test_the_tour_of_the_command_line_runs(tmp_path: Path) -> None:
     """tour.sh: show, train, finished, one more epoch, val, predict, inspect, a CSV."""
     said = _run("tour.sh", "tour", cwd=tmp_path)

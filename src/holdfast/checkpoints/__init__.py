@@ -4,6 +4,7 @@ from holdfast.checkpoints.checkpoint import Checkpoint
 from holdfast.checkpoints.random_state import RandomState
 from holdfast.checkpoints.retention import (
     BEST_CLASSIFIER,
+    BEST_OF_RUN,
     AnyOf,
     At,
     Best,
@@ -19,6 +20,7 @@ from holdfast.checkpoints.store import CheckpointStore
 
 __all__ = [
     "BEST_CLASSIFIER",
+    "BEST_OF_RUN",
     "AnyOf",
     "At",
     "Best",

@@ -227,8 +227,30 @@ class At(Policy):
         return {one.step for one in saved if one.step in self.steps}
 
 
+@dataclass(frozen=True)
+class FirstMeasured(Best):
+    """Keeps the best by `metric` where any checkpoint was measured by it; else by the first of `others` that was.
+
+    So a run's best is found from what lies in its folder, without knowing what the run learned.
+    """
+
+    others: tuple[Best, ...] = ()
+
+    def _ranked(self, saved: Sequence[Saved]) -> list[int]:
+        own = super()._ranked(saved)
+        return own or next((found for rule in self.others if (found := rule._ranked(saved))), [])
+
+
 # How the best of a classifier is chosen wherever we choose it: most right, and of equals the surest.
 BEST_CLASSIFIER = Best("accuracy", "max", tie_metric="loss")
+# And of any run: by mean average precision (several labels), accuracy (classes), normalised mean error (points), or,
+# where columns of numbers have no unit in common, by the loss.
+BEST_OF_RUN = FirstMeasured(
+    "map",
+    "max",
+    tie_metric="loss",
+    others=(BEST_CLASSIFIER, Best("nme", "min", tie_metric="loss"), Best("loss", "min")),
+)
 
 
 def best_of(policy: Policy) -> Best | None:
@@ -250,11 +272,12 @@ _UNITS: dict[str, Callable[[str], Policy]] = {
 }
 
 
-def parse_keep(text: str) -> Policy:
+def parse_keep(text: str, metric: str = "accuracy") -> Policy:
     """Reads what a person writes after `--keep`: words with commas between them, each of which keeps some.
 
-    `3` the newest three · `all` · `best`, `best:2`, `best:2:accuracy`, `best:1:loss:min` the best (by accuracy unless
-    said; least is best where the name ends in "loss" or "error", most otherwise; of equals the one of least loss) ·
+    `3` the newest three · `all` · `best`, `best:2`, `best:2:accuracy`, `best:1:loss:min` the best (by `metric` unless
+    said; least is best where the name ends in "loss" or "error" or is nme, mae or rmse, most otherwise; of equals the
+    one of least loss) ·
     `every:1000steps` (or `every:1000`), `every:5epochs`, `every:60min` one in so many, forever · `at:100+200` these
     steps.
 
@@ -262,20 +285,21 @@ def parse_keep(text: str) -> Policy:
         ConfigError: a word is none of these; the message has the nearest, and all that may be said.
     """
     try:
-        policies = [_parse_word(word.strip()) for word in text.split(",")]
+        policies = [_parse_word(word.strip(), metric) for word in text.split(",")]
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"keep is {text!r}: {error} {_ACCEPTED}") from error
     return policies[0] if len(policies) == 1 else AnyOf(policies)
 
 
-def _parse_word(word: str) -> Policy:
+def _parse_word(word: str, metric: str) -> Policy:
     head, *rest = word.split(":")
     if word == "all":
         return Last(None)
     if not rest and head.isdecimal():
         return Last(_whole(head))
     if head == "best" and len(rest) <= 3:
-        return _parse_best(*rest)
+        count, *more = rest or ["1"]
+        return _parse_best(count, *(more or [metric]))
     if head == "every" and len(rest) == 1:
         return _parse_every(rest[0])
     if head == "at" and len(rest) == 1:
@@ -285,8 +309,8 @@ def _parse_word(word: str) -> Policy:
     raise ConfigError(f"{word!r} is none of its words.{_nearest(head, _WORDS)}")
 
 
-def _parse_best(count: str = "1", metric: str = "accuracy", direction: str = "") -> Best:
-    less = metric.lower().endswith(("loss", "error"))
+def _parse_best(count: str, metric: str, direction: str = "") -> Best:
+    less = metric.lower().endswith(("loss", "error", "nme", "mae", "rmse"))
     direction = direction or ("min" if less else "max")
     if not metric or direction not in ("max", "min"):
         raise ConfigError(f"'best:{count}:{metric}:{direction}' lacks a metric, or a direction that is max or min.")

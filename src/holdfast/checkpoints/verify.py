@@ -17,7 +17,7 @@ from typing import Any, Literal
 from holdfast.checkpoints.files import HIDDEN_PREFIX
 from holdfast.checkpoints.finding import STEP_NAME, Finding, verify_checkpoint, verify_file
 from holdfast.checkpoints.manifest import FILE_NAME
-from holdfast.checkpoints.retention import BEST_CLASSIFIER
+from holdfast.checkpoints.retention import BEST_OF_RUN
 from holdfast.checkpoints.store import CheckpointStore
 from holdfast.errors import CheckpointError, ConfigError
 
@@ -123,7 +123,7 @@ def _findings(root: Path, names: list[str]) -> Iterator[Finding]:
 
 def _chosen(spec: str, path: Path, which: str) -> Path:
     """Returns the directory of the checkpoint that is the best, the last, or of a step."""
-    store = CheckpointStore(_root(path), BEST_CLASSIFIER)
+    store = CheckpointStore(_root(path), BEST_OF_RUN)
     steps = store.steps()
     if not steps:
         raise ConfigError(f"Verifying {spec}: {path} holds no checkpoints to choose {which!r} from. {_EXPECTED}")

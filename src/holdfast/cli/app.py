@@ -10,11 +10,11 @@ from holdfast.errors import HoldfastError
 # Command → one line for the overview. The module `holdfast.cli.<command>` holds its `command`.
 COMMANDS = {
     "train": "train on DATA; the same command again goes on where it stopped",
-    "val": "loss and accuracy of a model on labelled pictures",
-    "predict": "class names and probabilities for pictures",
+    "val": "how good a model is on pictures whose targets are known",
+    "predict": "what a model says of pictures: classes, labels, numbers, points",
     "check": "all that is wrong with DATA: damage, classes, copies, leaks",
     "split": "divide DATA into train, val and test, or into folds, as a table",
-    "show": "a labelled grid of pictures",
+    "show": "a labelled grid of pictures, points drawn",
     "inspect": "names, types, shapes and counts in any checkpoint",
     "verify": "prove every byte of a run, a checkpoint or a file",
     "diff": "how the tensors and states of two checkpoints differ",

@@ -17,44 +17,58 @@ from holdfast.errors import ConfigError
 @click.argument("images", nargs=-1, required=True)
 @click.option("--top-k", "-k", default=5, show_default=True, type=click.IntRange(min=1), help="classes to name")
 @click.option(
+    "--threshold",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="the probability from which on a label is given, where a picture may have several",
+)
+@click.option(
     "--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="write one row a picture to this file"
 )
 @device_option
 @json_option
 @traceback_option
-def command(model: str, images: tuple[str, ...], top_k: int, csv_file: Path | None, device: str, as_json: bool) -> int:
-    """Class names and probabilities for IMAGES: files, folders (at any depth) and globs.
+def command(
+    model: str,
+    images: tuple[str, ...],
+    top_k: int,
+    threshold: float,
+    csv_file: Path | None,
+    device: str,
+    as_json: bool,
+) -> int:
+    """Say what MODEL sees on IMAGES, which are files, folders (at any depth) and globs.
+
+    Classes and labels come with probabilities, points in pixels of the upright picture.
 
     MODEL is a run (runs/x, runs/x@last, runs/x@1200), a checkpoint directory or a file. A picture that cannot be read
     is named with its error; the others are done, and the exit code is 1.
     """
     from holdfast.serve import Predictor, Unreadable
+    from holdfast.serve.predictions import columns_of
     from holdfast.serve.predictor import find_images
 
     paths = find_images(images)
     predictor = Predictor(model, device)
     results = []
-    for result in predictor.predict(paths, top_k):
+    for result in predictor.predict(paths, top_k, threshold):
         results.append(result)
         if as_json:
             continue
         if isinstance(result, Unreadable):
             click.echo(result.error, err=True)
         else:
-            tops = "  ".join(f"{name} {p:.1%}" for name, p in result.top)
-            click.echo(f"{result.path}  {tops}")
+            click.echo(f"{result.path}  {result.line()}")
     if csv_file is not None:
         try:
             with csv_file.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(["path", "class", "index", "probability", "error"])
+                columns = columns_of(predictor.spec)
+                writer.writerow(["path", *columns, "error"])
                 for r in results:
-                    row = (
-                        [r.path, "", "", "", r.error]
-                        if isinstance(r, Unreadable)
-                        else [r.path, r.class_name, r.index, r.probability, ""]
-                    )
-                    writer.writerow(row)
+                    cells, error_text = ([""] * len(columns), r.error) if isinstance(r, Unreadable) else (r.cells(), "")
+                    writer.writerow([r.path, *cells, error_text])
         except OSError as error:
             raise ConfigError(f"Writing {csv_file}: {error.strerror}.") from error
     if as_json:

@@ -36,6 +36,13 @@ from holdfast.errors import ConfigError
 @click.option("--image-dir", help="what file names in a CSV are relative to")
 @split_option
 @fold_option
+@click.option(
+    "--task",
+    type=click.Choice(["classification", "multilabel", "regression", "landmarks"]),
+    help="what the CSV's columns are",
+)
+@click.option("--target-columns", help="the CSV's columns of numbers, or of 0 and 1, comma-separated")
+@click.option("--flip-pairs", help="points that change places in a mirrored picture: 68, names, none, or 0-16,1-15")
 @json_option
 @traceback_option
 def command(
@@ -50,15 +57,30 @@ def command(
     image_dir: str | None,
     split: str | None,
     fold: int | None,
+    task: str | None,
+    target_columns: str | None,
+    flip_pairs: str | None,
     as_json: bool,
 ) -> int:
-    """Write a labelled grid of pictures of DATA as a PNG, and say the shapes of a first batch."""
+    """Write a labelled grid of pictures of DATA as a PNG, points drawn, and say the shapes of a first batch."""
     from holdfast.data import open_data
     from holdfast.data.look import look_at
     from holdfast.data.split_file import with_split
+    from holdfast.data.targets import NAMES, describe, targets_of
 
-    collection = with_split(open_data(data, image_dir=image_dir), split, fold)
-    look = look_at(collection, num=num, set_name=set_name, augment=augment, img_size=img_size, seed=seed)
+    columns = [name.strip() for name in target_columns.split(",")] if target_columns else None
+    collection = open_data(data, image_dir=image_dir, task=task, target_columns=columns)
+    collection = with_split(collection, split, fold)
+    look = look_at(
+        collection,
+        num=num,
+        set_name=set_name,
+        augment=augment,
+        img_size=img_size,
+        seed=seed,
+        flip_pairs=flip_pairs,
+    )
+    targets = targets_of(collection.pictures)
     try:
         look.grid.save(out)
     except (OSError, ValueError) as error:
@@ -68,16 +90,14 @@ def command(
             {
                 "file": str(out),
                 "pictures": look.num_pictures,
-                "classes": collection.pictures.classes,
+                "task": targets.task,
+                NAMES[targets.task]: targets.names,
                 "first_shape": look.first_shape,
                 "batch_shape": look.batch_shape,
             }
         )
     else:
-        click.echo(
-            f"{look.num_pictures:,} pictures, {len(collection.pictures.classes)} classes: "
-            f"{', '.join(collection.pictures.classes[:20])}"
-        )
+        click.echo(f"{look.num_pictures:,} pictures, {describe(targets)}: {', '.join(targets.names[:20])}")
         for notice in collection.notices:
             click.echo(f"note: {notice}")
         click.echo(str(look))

@@ -40,10 +40,10 @@ def command(
     quiet: bool,
     **flags: Any,
 ) -> int:
-    """Train a classifier on DATA.
+    """Train a model on DATA: to tell classes, or what --task says.
 
     DATA is a folder of class folders (or train/ and val/ folders of them), a CSV, a folder of IDX files, `digits`, or
-    torchvision:NAME. It is only ever read.
+    torchvision:NAME. It is only ever read. A CSV may also say points, several labels or numbers of each picture.
 
     The same command again takes the run up at the exact step where it stopped. What you leave open is chosen from
     the data, and said.

@@ -40,44 +40,38 @@ def command(
     device: str,
     as_json: bool,
 ) -> int:
-    """Loss and accuracy of MODEL on labelled pictures.
+    """How good MODEL is on pictures whose targets are known: accuracy and loss, or what its task is measured by.
 
     MODEL is a run (runs/x, runs/x@last, runs/x@1200), a checkpoint directory or a file. Without DATA, the validation
     set of the run it came from is taken. Classes are matched by name.
     """
+    from holdfast.data.answer_table import answer_header, answer_rows
+    from holdfast.data.answers import format_figure
     from holdfast.serve import Predictor
-    from holdfast.serve.evaluate import align_labels, score
+    from holdfast.serve.evaluate import align_targets, score
     from holdfast.serve.labelled import open_labelled
 
     predictor = Predictor(model, device)
     labelled = open_labelled(predictor, data, set_name, image_dir=image_dir, split=split, fold=fold)
     pictures, indices = labelled.pictures, labelled.indices
-    targets = align_labels(pictures, indices, predictor.classes)
-    result = score(predictor, pictures, indices, targets)
+    result = score(predictor, pictures, indices, align_targets(pictures, indices, predictor.spec))
     if csv_file is not None:
         try:
             with csv_file.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(["path", "label", "predicted", "probability", "correct"])
-                for i, target, row in zip(indices.tolist(), targets.tolist(), result.probabilities, strict=True):
-                    best = int(row.argmax())
-                    writer.writerow(
-                        [
-                            pictures.name(i),
-                            predictor.classes[target],
-                            predictor.classes[best],
-                            float(row[best]),
-                            int(best == target),
-                        ]
-                    )
+                writer.writerow(["path", *answer_header(result.spec)])
+                rows = answer_rows(result.answers, result.targets.numpy(), result.spec)
+                writer.writerows([pictures.name(i), *cells] for i, cells in zip(indices.tolist(), rows, strict=True))
         except OSError as error:
             raise ConfigError(f"Writing {csv_file}: {error.strerror}.") from error
     if as_json:
         print_json({**result.to_json(), "model": str(predictor.file.path), "data": labelled.description})
         return 0
     click.echo(f"{predictor.file.path} on {labelled.description}")
-    click.echo(f"accuracy {result.accuracy:.2%}   loss {result.loss:.4f}   {result.num_samples:,} pictures")
-    for name, row in result.per_class.items():
-        share = "      –" if row["accuracy"] is None else f"{row['accuracy']:7.2%}"
-        click.echo(f"  {share}  {name}  ({row['num_samples']})")
+    said = "   ".join(f"{name} {format_figure(name, value)}" for name, value in result.metrics.items())
+    loss = "" if result.loss is None else f"   loss {result.loss:.4f}"
+    click.echo(f"{said}{loss}   {result.num_samples:,} pictures")
+    for name, row in result.by_name.items():
+        first = next(iter(row))
+        click.echo(f"  {format_figure(first, row[first]):>7}  {name}  ({row['num_samples']})")
     return 0

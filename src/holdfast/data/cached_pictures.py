@@ -14,6 +14,7 @@ from holdfast.data.cache_store import PictureStore
 from holdfast.data.encoded import Encoded, decoded, open_picture
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Indices, Pictures
+from holdfast.data.targets import Targets, targets_of
 from holdfast.errors import DataError
 
 
@@ -61,6 +62,11 @@ class CachedPictures:
     def labels(self) -> Indices:
         """`[N]` int64."""
         return self.pictures.labels
+
+    @property
+    def targets(self) -> Targets:
+        """The collection's targets."""
+        return targets_of(self.pictures)
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
-import threading
-import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Literal, cast
@@ -36,6 +32,7 @@ from holdfast.data.jpeg_pixels import (
 from holdfast.data.orientation import orientation_of, upright
 from holdfast.data.pillow_pixels import channels_first, pixels_of
 from holdfast.data.png_chunks import PngHeader, read_header, refuse_missing_rows
+from holdfast.data.quiet import quiet
 from holdfast.data.tiff_kinds import describe_tiff, is_plain, refuse_camera_raw
 from holdfast.data.tiff_samples import read_samples
 from holdfast.errors import DataError
@@ -131,7 +128,7 @@ def _decode(data: bytes, kind: str, decoder: Decoder) -> Tensor:
 def _decode_deep_tiff(data: bytes) -> Tensor | None:
     """Returns a TIFF's pixels where its samples are not plain bytes; None leaves it to Pillow."""
     try:
-        with _quiet(), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+        with quiet(), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             _refuse_bomb(*image.size)
             refuse_camera_raw(image)
             if is_plain(image):
@@ -174,12 +171,12 @@ def _decode_ordinary_jpeg(data: bytes, marks: JpegMarks, decoder: Decoder) -> Te
 def _jpeg_orientation(data: bytes, marks: JpegMarks) -> int:
     if marks.orientation is not None:
         return marks.orientation
-    with _quiet(), Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+    with quiet(), Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
         return orientation_of(image)
 
 
 def _decode_with_pillow(data: bytes, kind: str, png: PngHeader | None) -> Tensor:
-    with _quiet(), open_heif(data) if kind == "HEIF" else Image.open(io.BytesIO(data), formats=[kind]) as image:
+    with quiet(), open_heif(data) if kind == "HEIF" else Image.open(io.BytesIO(data), formats=[kind]) as image:
         _refuse_bomb(*image.size)
         pixels = pixels_of(image, data, png)
         _refuse_bomb(*image.size)  # a GIF's frame may turn out larger than its canvas
@@ -190,32 +187,3 @@ def _refuse_bomb(width: int, height: int) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > limit:
         raise _Bomb(f"{width} × {height} is {width * height:,} pixels, and at most {limit:,} are decoded")
-
-
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_quiet_saved: warnings.catch_warnings | None = None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Pillow warns of odd metadata and of large pictures; what it cannot decode it raises, and pixels we count.
-
-    `warnings.catch_warnings` alone is not safe where several threads decode: the first to enter saves what the last to
-    leave restores.
-    """
-    global _quiet_depth, _quiet_saved
-    with _quiet_lock:
-        _quiet_depth += 1
-        if _quiet_depth == 1:
-            _quiet_saved = warnings.catch_warnings()
-            _quiet_saved.__enter__()
-            warnings.simplefilter("ignore")
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0 and _quiet_saved is not None:
-                _quiet_saved.__exit__(None, None, None)
-                _quiet_saved = None

@@ -14,7 +14,13 @@ from holdfast.data.transforms import Preprocessing
 _CAPTION_HEIGHT, _MARGIN = 16, 4
 
 
-def draw_grid(images: Sequence[Tensor], captions: Sequence[str], columns: int = 8, cell: int = 128) -> Image.Image:
+def draw_grid(
+    images: Sequence[Tensor],
+    captions: Sequence[str],
+    columns: int = 8,
+    cell: int = 128,
+    points: Sequence[Tensor] | None = None,
+) -> Image.Image:
     """Draws pictures in a grid with a caption below each.
 
     Args:
@@ -22,6 +28,8 @@ def draw_grid(images: Sequence[Tensor], captions: Sequence[str], columns: int = 
         captions: one line each, cut to fit.
         columns: pictures in a row.
         cell: side of the square that each picture is fitted into, in pixels.
+        points: for each picture `[P, 2]`, x and y in its pixels, counted from the middle of the first; NaN for none.
+            Those off the picture are drawn as far as the cell goes.
     """
     columns = max(1, min(columns, len(images)))
     rows = -(-len(images) // columns)
@@ -38,11 +46,23 @@ def draw_grid(images: Sequence[Tensor], captions: Sequence[str], columns: int = 
         # Tiny pictures (digits) keep hard pixels, so that one sees what the network gets.
         method = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS
         picture = picture.resize([max(1, round(side * scale)) for side in picture.size], method)
-        sheet.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
+        left, top = x + (cell - picture.width) // 2, y + (cell - picture.height) // 2
+        sheet.paste(picture, (left, top))
+        if points is not None:
+            _draw_points(draw, (points[place].double() + 0.5) * scale + torch.tensor([left, top]), (x, y, cell))
         while caption and draw.textlength(caption, font) > cell:
             caption = caption[:-2].rstrip() + "…" if len(caption) > 2 else ""  # noqa: PLW2901
         draw.text((x + cell // 2, y + cell + 1), caption, fill=(0, 0, 0), font=font, anchor="ma")
     return sheet
+
+
+def _draw_points(draw: ImageDraw.ImageDraw, points: Tensor, square: tuple[int, int, int]) -> None:
+    """Draws dots at `[P, 2]` on the sheet; those beyond the picture's square (left, top, side) would lie on others."""
+    left, top, side = square
+    radius = max(1.0, side / 100)
+    for x, y in points.tolist():
+        if left <= x <= left + side and top <= y <= top + side:  # not so for NaN
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(0, 230, 90), outline=(0, 60, 20))
 
 
 def unnormalise(image: Tensor, preprocessing: Preprocessing) -> Tensor:

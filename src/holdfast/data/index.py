@@ -18,6 +18,7 @@ import xxhash
 from holdfast.data.check import CheckedFile
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Indices, Pictures, SetName
+from holdfast.data.targets import targets_of
 from holdfast.errors import DataError, first_of
 
 _HEADER = ("path", "label", "set", "group", "bytes", "digest")
@@ -30,7 +31,7 @@ class IndexRow:
     """One picture.
 
     Attributes:
-        path, label: its path below DATA, and its class name.
+        path, label: its path below DATA, and its class name, or another target as text.
         set_name: "train", "val", "test", or "" for a picture in no set.
         num_bytes, digest: size and digest of its contents; -1 and "" when they were not read.
         group: equal names were kept in one set; "" for a picture that stands alone.
@@ -57,10 +58,11 @@ def make_index(
     set_of = np.full(len(pictures), "", dtype=object)
     for set_name, indices in sets.items():
         set_of[indices] = set_name
+    targets = targets_of(pictures)
     return [
         IndexRow(
             pictures.name(i),
-            pictures.classes[pictures.labels[i]],
+            targets.text(i),
             str(set_of[i]),
             checked[i].num_bytes if checked else -1,
             checked[i].digest if checked else "",
@@ -122,6 +124,8 @@ def compare_with_index(pictures: FilePictures, rows: list[IndexRow], since: floa
         since: Unix time, seconds. Contents are compared only for files touched after it.
     """
     then = {row.path: row for row in rows}
+    targets = targets_of(pictures)
+    what = "class" if targets.task == "classification" else "target"
     now = {path: i for i, path in enumerate(pictures.paths)}
     changes = [f"{path}: gone" for path in then if path not in now]
     changes += [f"{path}: new" for path in now if path not in then]
@@ -129,9 +133,9 @@ def compare_with_index(pictures: FilePictures, rows: list[IndexRow], since: floa
         row = then.get(path)
         if row is None:
             continue
-        label = pictures.classes[pictures.labels[index]]
+        label = targets.text(index)
         if label != row.label:
-            changes.append(f"{path}: its class was {row.label!r} and is {label!r}")
+            changes.append(f"{path}: its {what} was {row.label!r} and is {label!r}")
         elif row.num_bytes >= 0:
             changes += _compare_contents(pictures.path(index), row, since)
     if not changes and list(then) != pictures.paths:

@@ -22,7 +22,6 @@ from holdfast.data.reading import Collate, CollateFunction, Failure, ReadSample,
 from holdfast.data.sample import Indices, Pictures
 from holdfast.data.samplers import positions_of, refuse_sampler
 from holdfast.data.sampling import Draw, Sampling, Weighted
-from holdfast.data.transforms import Transform
 from holdfast.data.workers import (
     begin_work,
     close_at_exit,
@@ -43,9 +42,9 @@ class Loader:
         pictures: the collection.
         indices: the members of the set, `[n]` int64; by default all pictures.
         batch_size: samples in a *global* batch; each of `world`'s processes gets its share.
-        transform: maps `[C, H, W]` to the network's input. Before each call Python's, NumPy's and torch's generators
-            are seeded from (seed, epoch, index). Transforms run on one torch thread,
-            in workers and without.
+        transform: maps `[C, H, W]` to the network's input; for pictures with points, picture and `KeyPoints` to both,
+            as any v2 pipeline of torchvision does. Before each call Python's, NumPy's and torch's generators
+            are seeded from (seed, epoch, index). Transforms run on one torch thread, in workers and without.
         seed: decides order and augmentation.
         shuffle: a new order every epoch; otherwise the order of `indices`.
         sampler: your own order instead: a torch `Sampler` (or any sequence) of positions in the set. A sampler that
@@ -77,7 +76,7 @@ class Loader:
         indices: Indices | None = None,
         *,
         batch_size: int,
-        transform: Transform | None = None,
+        transform: Callable[..., Any] | None = None,
         seed: int = 0,
         shuffle: bool = False,
         sampler: Sampler[int] | Sequence[int] | None = None,

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from holdfast.data.grid import draw_grid, unnormalise
+from holdfast.data.keypoints import joint_train_transform
 from holdfast.data.loader import Loader
 from holdfast.data.order import epoch_order
+from holdfast.data.point_names import pairs_from_names, parse_flip_pairs
 from holdfast.data.sample import Collection, SetName
+from holdfast.data.targets import Targets, targets_of
 from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, eval_transform, train_transform
 from holdfast.errors import DataError
 
@@ -25,17 +30,18 @@ class Look:
         grid: the pictures with their labels; `grid.show()` opens a window, `grid.save(path)` writes a PNG.
         num_pictures: how many it was picked from.
         first_shape: of the first picture shown, `[C, H, W]`.
-        batch_shape: of a first batch as training would receive it, `[B, C, S, S]`.
+        batch_shape, targets_shape: of a first batch as training would receive it: `[B, C, S, S]`, for classes `[B]`.
     """
 
     grid: Image.Image
     num_pictures: int
     first_shape: list[int]
     batch_shape: list[int]
+    targets_shape: list[int]
 
     def __str__(self) -> str:
-        batch = self.batch_shape
-        return f"first picture: {self.first_shape}; first batch: inputs {batch}, targets [{batch[0]}]"
+        batch = f"inputs {self.batch_shape}, targets {self.targets_shape}"
+        return f"first picture: {self.first_shape}; first batch: {batch}"
 
     def _repr_png_(self) -> bytes:
         """The grid as a PNG; IPython asks for it by this name."""
@@ -52,13 +58,16 @@ def look_at(
     augment: str | None = None,
     img_size: int = 224,
     seed: int = 0,
+    flip_pairs: str | None = None,
 ) -> Look:
     """Draws `num` pictures, picked at random by `seed`.
 
     Args:
         set_name: from this set only.
         augment: an augmentation's name: the pictures go through training's transform and are un-normalised again.
+            Points go with them, and are drawn.
         img_size: the side of the network's input, pixels.
+        flip_pairs: for `augment` of points, see `parse_flip_pairs`; None for left and right in their names.
 
     Raises:
         DataError: no such set, or a picture cannot be read.
@@ -68,15 +77,37 @@ def look_at(
         raise DataError(f"There is no {set_name} set; there is {', '.join(sets) or 'no division into sets'}.")
     indices = np.arange(len(pictures)) if set_name is None else sets[_as_set(set_name)]
     picked = indices[epoch_order(seed, 0, len(indices))[:num]]
-    captions = [pictures.classes[pictures.labels[i]] for i in picked]
+    targets = targets_of(pictures)
+    has_points = targets.task == "landmarks"
+    captions = [_caption(targets, pictures.name(int(i)), int(i)) for i in picked]
     plain = [pictures.read(int(i)) for i in picked]
-    channels = len(plain[0])
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.449,), (0.226,))
-    preprocessing = Preprocessing(img_size, img_size, mean, std)
-    transform = eval_transform(preprocessing) if augment is None else train_transform(preprocessing, augment)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if len(plain[0]) == 3 else ((0.449,), (0.226,))
+    preprocessing = Preprocessing(img_size, img_size, mean, std, exact=has_points)
+    transform: Callable[..., Any]
+    if has_points:
+        pairs = parse_flip_pairs(flip_pairs, targets.names) if flip_pairs else pairs_from_names(targets.names)
+        transform = joint_train_transform(preprocessing, augment or "none", pairs)
+    else:
+        transform = eval_transform(preprocessing) if augment is None else train_transform(preprocessing, augment)
     batch = next(iter(Loader(pictures, picked, batch_size=len(picked), transform=transform, seed=seed)))
-    images = plain if augment is None else [unnormalise(image, preprocessing) for image in torch.unbind(batch.inputs)]
-    return Look(draw_grid(images, captions), len(indices), list(images[0].shape), list(batch.inputs.shape))
+    shapes = list(batch.inputs.shape), list(batch.targets.shape)
+    if augment is None:
+        own = [torch.as_tensor(targets.of(int(i), image)) for i, image in zip(picked, plain, strict=True)]
+        grid = draw_grid(plain, captions, points=own if has_points else None)
+        return Look(grid, len(indices), list(plain[0].shape), *shapes)
+    images = [unnormalise(image, preprocessing) for image in torch.unbind(batch.inputs)]
+    # Across the input, [-1, 1], to its pixels.
+    points = list((batch.targets + 1) * img_size / 2 - 0.5) if has_points else None
+    return Look(draw_grid(images, captions, points=points), len(indices), list(images[0].shape), *shapes)
+
+
+def _caption(targets: Targets, name: str, index: int) -> str:
+    """Returns what stands below a picture: its class, labels or numbers; its name where points are drawn."""
+    if targets.task == "landmarks":
+        return name
+    if targets.task == "regression":
+        return "  ".join(f"{number:.5g}" for number in targets.values[index])
+    return targets.text(index)
 
 
 def _as_set(name: str) -> SetName:

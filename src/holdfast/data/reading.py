@@ -5,30 +5,36 @@ What goes wrong comes back as a value that names the picture, so that no traceba
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
+from torchvision import tv_tensors
 
 from holdfast.data.encoded import open_picture
 from holdfast.data.handover import Handover, Left
 from holdfast.data.sample import Batch, Pictures
-from holdfast.data.transforms import StagedTransform, Transform
+from holdfast.data.targets import Target, targets_of
+from holdfast.data.transforms import StagedTransform
 from holdfast.errors import DataError
 from holdfast.randomness import derive_seed, seed_generators
 
-Item = tuple[Tensor, int, int]
+Item = tuple[Tensor, Target, int]
 CollateFunction = Callable[[list[Item]], Any]
 
 
 def collate(items: list[Item]) -> Batch:
-    """Stacks inputs to `[B, ...]`; targets and indices become `[B]` int64."""
+    """Stacks inputs to `[B, ...]` and targets that are tensors; class indices and indices become `[B]` int64."""
     inputs, targets, indices = zip(*items, strict=True)
     # In a worker, torch's own stacks right into the memory that the main process will see.
-    return Batch(default_collate(list(inputs)), torch.tensor(targets), torch.tensor(indices))
+    return Batch(default_collate(list(inputs)), _stacked(targets), torch.tensor(indices))
+
+
+def _stacked(targets: Sequence[Target]) -> Tensor:
+    return torch.stack([torch.as_tensor(target) for target in targets])
 
 
 class Failure:
@@ -41,9 +47,9 @@ class Failure:
 class ReadSample:
     """Reads and transforms the sample at (epoch, index). Holds no random state."""
 
-    def __init__(self, pictures: Pictures, transform: Transform | None, seed: int) -> None:
+    def __init__(self, pictures: Pictures, transform: Callable[..., Any] | None, seed: int) -> None:
         self.pictures, self.transform, self.seed = pictures, transform, seed
-        self.labels = pictures.labels
+        self.targets = targets_of(pictures)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -54,6 +60,7 @@ class ReadSample:
         try:
             picture = open_picture(self.pictures, index)
             image: Any = None if isinstance(transform, StagedTransform) else picture.decode(1.0)
+            target = self.targets.of(index, image)
         except DataError as error:
             return Failure(str(error))
         except Exception as error:  # a collection of the user's own may raise anything
@@ -61,12 +68,17 @@ class ReadSample:
         if transform is not None:
             seed_generators(derive_seed("sample", self.seed, epoch, index))
             try:
-                image = transform.pixels(picture) if isinstance(transform, StagedTransform) else transform(image)
+                if isinstance(transform, StagedTransform):
+                    image = transform.pixels(picture)
+                elif self.targets.task == "landmarks":
+                    image, target = transform(tv_tensors.Image(image), target)
+                else:
+                    image = transform(image)
             except DataError as error:  # a staged transform decodes, as far as it needs to
                 return Failure(str(error))
             except Exception as error:  # a user's code may raise anything; the picture's name must not be lost
                 return Failure(f"Transforming {self.pictures.name(index)}: {type(error).__name__}: {error}")
-        return image, int(self.labels[index]), index
+        return image, target, index
 
 
 class Collate:
@@ -93,7 +105,7 @@ class Collate:
         place = None if self.handover is None else self.handover.leave([item[0] for item in items])
         if place is None:
             return None
-        return Left(place, np.array([item[1] for item in items]), np.array([item[2] for item in items]))
+        return Left(place, _stacked([item[1] for item in items]).numpy(), np.array([item[2] for item in items]))
 
     def _misfit(self, items: list[Item]) -> Failure | None:
         for item in items:

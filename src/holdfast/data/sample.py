@@ -19,7 +19,9 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: `[B, C, H, W]` float32, transformed.
-        targets: `[B]` int64 class indices.
+        targets: `[B]` int64 class indices; several labels: `[B, K]` float32, 1 for each that a picture has; numbers:
+            `[B, K]` float32 in their own units; points: `[B, P, 2]` float32, x and y where the transform left them
+            (pixels of the input; in training [-1, 1] across it). NaN: missing.
         indices: `[B]` int64, each picture's place in its collection (the row of split.csv, counted from 0).
     """
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from holdfast.data.annotations import open_table
 from holdfast.data.arrays import ArrayPictures, load_digits
-from holdfast.data.csv_table import read_csv
 from holdfast.data.folder import read_folder
 from holdfast.data.idx import find_idx_folder, read_idx_folder
 from holdfast.data.sample import Collection
 from holdfast.errors import DataError
 
 _FORMS = "a folder of class folders, a CSV, a folder of IDX files, `digits`, or `torchvision:NAME`"
+
+_TABLES = (".csv", ".tsv", ".txt")
 
 
 def open_data(
@@ -24,6 +26,8 @@ def open_data(
     image_dir: str | None = None,
     file_column: str | None = None,
     label_column: str | None = None,
+    task: str | None = None,
+    target_columns: Sequence[str] | None = None,
 ) -> Collection:
     """Opens DATA read-only.
 
@@ -31,10 +35,14 @@ def open_data(
         source: a folder, a CSV, a folder of IDX files, "digits", or "torchvision:NAME[@FOLDER]" (a data set that
             torchvision knows and that is already unpacked in FOLDER, by default `./data`; nothing is downloaded).
         classes, image_dir, file_column, label_column: see `read_folder` and `read_csv`.
+        task, target_columns: see `open_table`; DATA that is no CSV has classes.
 
     Raises:
         DataError: there is nothing there, or it is none of these.
     """
+    is_table = Path(source).suffix.lower() in _TABLES
+    if task not in (None, "classification") and not is_table:
+        raise DataError(f"The targets of --task {task} are columns of a CSV, and {source} is none. Give one.")
     if classes is not None and (source == "digits" or source.startswith("torchvision:")):
         raise DataError(f"A list of classes is for folders and CSVs; {source} brings its own.")
     if source == "digits":
@@ -45,9 +53,17 @@ def open_data(
     if not path.exists():
         raise DataError(f"There is nothing at {source}. Expected {_FORMS}.")
     if path.is_file():
-        if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        if is_table:
             directory = Path(image_dir).expanduser() if image_dir else None
-            return read_csv(path, directory, file_column=file_column, label_column=label_column, classes=classes)
+            return open_table(
+                path,
+                directory,
+                task=task,
+                classes=classes,
+                file_column=file_column,
+                label_column=label_column,
+                target_columns=target_columns,
+            )
         if idx_folder := find_idx_folder(path.parent):
             return read_idx_folder(idx_folder)
         raise DataError(f"{source} is a file, and not a CSV. Expected {_FORMS}.")

@@ -37,6 +37,7 @@ class Preprocessing:
         interpolation: "bilinear" or "bicubic", with antialiasing.
         custom: import path of a user's own transform, `package.module:function`, in place of all this.
         scaled_decode: whether a picture may be decoded smaller than it is, as long as no side falls below `resize`.
+        exact: the whole picture is brought to `img_size` in both directions, whatever its shape; `resize` is not used.
     """
 
     img_size: int
@@ -46,6 +47,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
     custom: str | None = None
     scaled_decode: bool = False
+    exact: bool = False
 
     @property
     def channels(self) -> int:
@@ -105,7 +107,8 @@ def eval_transform(preprocessing: Preprocessing) -> StagedTransform:
     """
     if preprocessing.custom:
         return _own(preprocessing.custom, preprocessing)
-    crop = CentreCrop(preprocessing.img_size, preprocessing.resize, _mode(preprocessing))
+    size, mode = preprocessing.img_size, _mode(preprocessing)
+    crop: Crop = WholeSquare(size, mode) if preprocessing.exact else CentreCrop(size, preprocessing.resize, mode)
     return StagedTransform(crop, _nothing, _finish(preprocessing), preprocessing.scaled_decode, _shape(preprocessing))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,8 +14,10 @@ from holdfast.checkpoints.digest import digest_of
 from holdfast.config import Config
 from holdfast.data import Loader
 from holdfast.data.files import FilePictures
+from holdfast.data.keypoints import joint_eval_transform, joint_train_transform
 from holdfast.data.sample import SetName
 from holdfast.data.sampling import Sampling
+from holdfast.data.targets import TargetSpec, targets_of
 from holdfast.data.transforms import Preprocessing, eval_transform, train_transform
 from holdfast.distributed import current_world
 from holdfast.errors import ConfigError
@@ -24,7 +27,9 @@ from holdfast.randomness import derive_seed, seed_generators
 from holdfast.run.caching import PictureCache, without_cache
 from holdfast.run.prepare import PreparedData, default_workers
 from holdfast.run.recipe import DataSummary, preprocessing_for
+from holdfast.run.task import loss_for, measure_for, target_spec
 from holdfast.training import TrainState, build_loss, build_optimizer, build_schedule
+from holdfast.training.evaluate import Measure
 from holdfast.training.freeze import freeze
 from holdfast.training.schedule import Schedule
 
@@ -40,6 +45,8 @@ class Workbench:
     state: TrainState
     loader: Loader
     workers: int
+    spec: TargetSpec
+    measure: Measure
     cache: PictureCache
 
     @property
@@ -54,9 +61,13 @@ class Workbench:
 
     def metadata(self) -> dict[str, Any]:
         """Returns what every checkpoint carries besides the state: all that is needed to use the model elsewhere."""
+        named = {"classes": list(self.spec.names)} if self.spec.task in ("classification", "multilabel") else {}
+        targets = {} if self.spec.task == "classification" else {"targets": self.spec.to_json()}
         return {
             "architecture": self.architecture.to_json(),
-            "classes": self.data.classes,
+            "task": self.spec.task,
+            **named,
+            **targets,
             "preprocessing": self.preprocessing.to_json(),
             "precision": self.config.precision,
             "optimizer": self.config.optimizer,
@@ -70,7 +81,7 @@ class Workbench:
             self.cache.wrap(self.data.collection.pictures, set_name),
             self.data.sets[set_name],
             batch_size=fixed_batch_size(device) * (1 if device.type == "cuda" else 4),
-            transform=eval_transform(self.preprocessing),
+            transform=_eval_transform(self.spec, self.preprocessing),
             seed=self.config.seed,
             num_workers=self.workers,
             pin_memory=device.type == "cuda",
@@ -113,8 +124,10 @@ def build(
     if isinstance(pictures, FilePictures):
         pictures.channels = summary.channels
     preprocessing = preprocessing_for(config, summary)
+    targets = targets_of(pictures)
+    spec = target_spec(config, targets)
     architecture = Architecture.of(
-        config.model, len(data.classes), preprocessing.channels, preprocessing.img_size, config.model_args
+        config.model, spec.num_outputs, preprocessing.channels, preprocessing.img_size, config.model_args
     )
     seed_generators(derive_seed("init", config.seed))
     model = architecture.build()
@@ -136,7 +149,7 @@ def build(
         cache.wrap(pictures, "train"),
         data.sets["train"],
         batch_size=min(config.batch_size, len(data.sets["train"])),
-        transform=train_transform(preprocessing, config.augment, config.train_transform),
+        transform=_train_transform(spec, preprocessing, config),
         seed=config.seed,
         shuffle=True,
         sampling=cast(Sampling, config.sampling),
@@ -148,12 +161,24 @@ def build(
     state = TrainState(
         model,
         optimizer,
-        build_loss(config.loss, config.label_smoothing),
+        loss_for(spec, build_loss(config.loss or "cross-entropy", config.label_smoothing)),
         schedule_of(config, loader.steps_per_epoch),
         seed=config.seed,
         precision=config.precision,
     )
-    return Workbench(config, data, architecture, preprocessing, state, loader, workers, cache)
+    measure = measure_for(spec, targets, preprocessing)
+    return Workbench(config, data, architecture, preprocessing, state, loader, workers, spec, measure, cache)
+
+
+def _train_transform(spec: TargetSpec, preprocessing: Preprocessing, config: Config) -> Callable[..., Any]:
+    augment = config.augment or "none"
+    if spec.task == "landmarks":
+        return joint_train_transform(preprocessing, augment, spec.flip_pairs, config.train_transform)
+    return train_transform(preprocessing, augment, config.train_transform)
+
+
+def _eval_transform(spec: TargetSpec, preprocessing: Preprocessing) -> Callable[..., Any]:
+    return joint_eval_transform(preprocessing) if spec.task == "landmarks" else eval_transform(preprocessing)
 
 
 def schedule_of(config: Config, steps_per_epoch: int) -> Schedule:

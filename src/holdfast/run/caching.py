@@ -36,11 +36,16 @@ def prefix_of(config: Config, preprocessing: Preprocessing, set_name: SetName) -
     follows, which finds it done and does nothing: bits are those of that transform alone.
     """
     p = preprocessing
+    if config.task == "landmarks" and set_name != "train":
+        return Prefix()  # points go through one resize with their picture, not through two
     if set_name != "train" or (config.augment == "none" and not config.train_transform):
         if p.custom:
             return Prefix()
+        if p.exact:
+            return Prefix(p.img_size, square=True, interpolation=p.interpolation, scaled=p.scaled_decode)
         return Prefix(p.resize, enlarge=True, interpolation=p.interpolation, scaled=p.scaled_decode)
-    if not config.train_transform and (config.augment or "").startswith(("shift", "affine")):
+    simple = config.task != "landmarks" and (config.augment or "").startswith(("shift", "affine"))
+    if not config.train_transform and simple:
         return Prefix(p.img_size, square=True, interpolation=p.interpolation, scaled=p.scaled_decode)
     return Prefix(config.decode_size or None, interpolation=p.interpolation, scaled=p.scaled_decode)
 

@@ -51,7 +51,7 @@ def load_first_weights(bench: Workbench) -> LoadReport | None:
         role=config.role,
         rename=_rules(config.rename),
         prefix=config.prefix or "",
-        classes=bench.data.classes,
+        classes=list(bench.spec.names) if bench.spec.task in ("classification", "multilabel") else None,
         min_matched=config.min_matched,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,21 @@ from holdfast.errors import RunError
 from holdfast.run.curves import Curves
 from holdfast.run.directory import RunDirectory
 
-COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_accuracy", "lr")
 Row = dict[str, float]
+_BESIDE = ("epoch", "step", "train_loss", "lr")  # of a row; what else it has was measured on the validation set
+
+
+def make_row(epoch: int, step: int, metrics: Mapping[str, float]) -> Row:
+    """Returns the row of an epoch: `train_loss` and `lr` as they are, every other metric as `val_…`."""
+    measured = {f"val_{name}": value for name, value in metrics.items() if name not in _BESIDE}
+    nan = float("nan")
+    first = {"epoch": epoch, "step": step, "train_loss": metrics.get("train_loss", nan)}
+    return {**first, "val_loss": nan, **measured, "lr": metrics.get("lr", 0.0)}
+
+
+def metrics_of(row: Row) -> dict[str, float]:
+    """Returns what the row says of the validation set, by the metrics' own names."""
+    return {name.removeprefix("val_"): value for name, value in row.items() if name.startswith("val_")}
 
 
 class Journal:
@@ -31,6 +44,7 @@ class Journal:
         curves: TensorBoard's event files, or None.
         trace: file for `step epoch index index …` lines, appended to; or None.
         warn: told when a file cannot be written, in place of an error: a full disk does not end the training.
+        metrics: what an epoch measures besides losses, for the header of results.csv.
     """
 
     def __init__(
@@ -39,7 +53,9 @@ class Journal:
         curves: Curves | None = None,
         trace: Path | None = None,
         warn: Callable[[str], None] | None = None,
+        metrics: tuple[str, ...] = ("accuracy",),
     ) -> None:
+        self._metrics = metrics
         self.history: list[Row] = []
         self.first_epoch = 0  # above 0 in a fork
         self._directory = directory
@@ -92,14 +108,8 @@ class Journal:
         with self._going_on("results.csv", "it is written again, whole, after the next epoch"):
             self._write_results()
         if self._curves is not None:
-            curves = {
-                "val/loss": row.get("val_loss"),
-                "val/accuracy": row.get("val_accuracy"),
-                "train/epoch_loss": row["train_loss"],
-            }
-            self._draw(
-                int(row["step"]), {name: value for name, value in curves.items() if value is not None}, flush=True
-            )
+            curves = {f"val/{name}": value for name, value in metrics_of(row).items()}
+            self._draw(int(row["step"]), {**curves, "train/epoch_loss": row["train_loss"]}, flush=True)
 
     def rewind(self, step: int) -> None:
         """Puts the files back to what they were at `step`."""
@@ -137,7 +147,9 @@ class Journal:
 
     def _write_results(self) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
+        # An epoch may lack a metric that could not be told; its cell stays empty.
+        columns = ["epoch", "step", "train_loss", "val_loss", *(f"val_{name}" for name in self._metrics), "lr"]
+        writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(self.history)
         self._directory.write("results.csv", text.getvalue())

@@ -6,7 +6,9 @@ import shlex
 from typing import Any
 
 from holdfast.config import Config
+from holdfast.data.answers import FIGURES, format_figure
 from holdfast.data.files import FilePictures
+from holdfast.data.targets import describe, targets_of
 from holdfast.run.build import Workbench
 from holdfast.run.console import Console
 from holdfast.run.directory import RunDirectory
@@ -22,8 +24,9 @@ def introduce(
     """Says what the data are, and what was chosen from them and why."""
     sizes = ", ".join(f"{len(indices):,} {name}" for name, indices in data.sets.items())
     kind = "grey" if summary.channels == 1 else "colour"
+    targets = describe(targets_of(data.collection.pictures))
     console.say(
-        f"data: {config.data}, {len(data.classes)} classes, {kind} pictures of about {summary.short_side} px; {sizes}",
+        f"data: {config.data}, {targets}, {kind} pictures of about {summary.short_side} px; {sizes}",
         "bold",
     )
     for notice in data.collection.notices:
@@ -92,4 +95,5 @@ def say_done(console: Console, directory: RunDirectory, bench: Workbench, summar
 
 
 def _scores(summary: dict[str, Any]) -> str:
-    return ", ".join(f"{name} accuracy {summary[name]['accuracy']:.2%}" for name in ("val", "test") if name in summary)
+    name = FIGURES[summary.get("task", "classification")][0]
+    return ", ".join(f"{s} {name} {format_figure(name, summary[s][name])}" for s in ("val", "test") if s in summary)

@@ -54,6 +54,8 @@ def open_collection(config: Config) -> Collection:
         image_dir=config.image_dir,
         file_column=config.file_column,
         label_column=config.label_column,
+        task=config.task,
+        target_columns=config.target_columns,
     )
 
 

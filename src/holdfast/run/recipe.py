@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +12,15 @@ from holdfast.config import Config
 from holdfast.data.files import FilePictures
 from holdfast.data.image_kinds import FORMATS
 from holdfast.data.sample import Indices, Pictures, SetName
+from holdfast.data.targets import TargetSpec
 from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from holdfast.errors import ConfigError
+from holdfast.run.task import Choose, choose_for_task
 
 _SMALL_SIDE = 64  # pixels: up to here pictures are digits, icons, CIFAR
 _FEW_STEPS = 1500  # a training shorter than this has not seen enough
 _LOOKED_AT = 64  # pictures whose size and colours are looked at
+_CLASSES = TargetSpec("classification", ())
 _GREY_MEAN, _GREY_STD = 0.449, 0.226  # ImageNet's, averaged over its channels
 
 
@@ -64,8 +66,11 @@ def summarize(pictures: Pictures, sets: dict[SetName, Indices]) -> DataSummary:
     return DataSummary(len(train), len(pictures.classes), int(np.median(sides)), 1 if grey else 3)
 
 
-def resolve(config: Config, data: DataSummary) -> tuple[Config, list[Choice]]:
+def resolve(config: Config, data: DataSummary, targets: TargetSpec = _CLASSES) -> tuple[Config, list[Choice]]:
     """Fills in what the user left open. A pure function of its arguments: the same command chooses the same.
+
+    Args:
+        targets: what is learned of a picture.
 
     Raises:
         ConfigError: numbers outside their ranges.
@@ -78,6 +83,7 @@ def resolve(config: Config, data: DataSummary) -> tuple[Config, list[Choice]]:
             object.__setattr__(resolved, setting, value)
 
     resolved = config.replace()
+    choose_for_task(choose, resolved, targets)
     small = data.short_side <= _SMALL_SIDE
     colour = "grey" if data.channels == 1 else "colour"
     size = f"{data.short_side} px, {colour}"
@@ -97,15 +103,7 @@ def resolve(config: Config, data: DataSummary) -> tuple[Config, list[Choice]]:
     else:
         choose("img_size", 224, "what such models are made for")
     few = data.num_train < 2000
-    batch = 32 if few else 64
-    choose("batch_size", max(1, min(batch, data.num_train)), f"{data.num_train:,} training pictures")
-    steps = max(data.num_train // (resolved.batch_size or 1), 1)
-    if resolved.weights:
-        choose("epochs", 10, "the weights are trained already")
-    elif small:
-        choose("epochs", 30 if few else int(np.clip(round(_FEW_STEPS * 4 / steps), 5, 30)), f"{steps} steps an epoch")
-    else:
-        choose("epochs", 30 if few else 20, f"{steps} steps an epoch, from scratch")
+    _choose_length(choose, resolved, data, targets)
     _choose_optimizer(choose, resolved, few)
     choose("weight_decay", 5e-4 if resolved.optimizer == "sgd" else 0.02, f"usual for {resolved.optimizer}")
     choose("warmup_epochs", min(2.0, (resolved.epochs or 1) / 10), "a tenth of the training, two epochs at most")
@@ -125,7 +123,24 @@ def resolve(config: Config, data: DataSummary) -> tuple[Config, list[Choice]]:
     return resolved, choices
 
 
-def _choose_optimizer(choose: Callable[[str, Any, str], None], resolved: Config, few: bool) -> None:
+def _choose_length(choose: Choose, resolved: Config, data: DataSummary, targets: TargetSpec) -> None:
+    """Chooses batch size and epochs."""
+    few, points = data.num_train < 2000, targets.task == "landmarks"
+    # Points take many steps; a few faces in batches of 32 would be one step an epoch.
+    batch = (8 if data.num_train < 256 else 32) if few and points else 32 if few else 64
+    choose("batch_size", max(1, min(batch, data.num_train)), f"{data.num_train:,} training pictures")
+    steps = max(data.num_train // (resolved.batch_size or 1), 1)
+    if resolved.weights:
+        choose("epochs", 10, "the weights are trained already")
+    elif points:
+        choose("epochs", int(np.clip(round(_FEW_STEPS / steps), 30, 300)), f"{steps} steps an epoch, from scratch")
+    elif data.short_side <= _SMALL_SIDE:
+        choose("epochs", 30 if few else int(np.clip(round(_FEW_STEPS * 4 / steps), 5, 30)), f"{steps} steps an epoch")
+    else:
+        choose("epochs", 30 if few else 20, f"{steps} steps an epoch, from scratch")
+
+
+def _choose_optimizer(choose: Choose, resolved: Config, few: bool) -> None:
     """Chooses the optimizer and its rate for the model in `resolved`; `few` training pictures."""
     if resolved.model in ("lenet", "cifar-net", "mlp", "dynamic"):
         choose("optimizer", "adamw", "steady on small networks")
@@ -152,7 +167,13 @@ def preprocessing_for(config: Config, data: DataSummary) -> Preprocessing:
     resize = config.img_size if data.short_side <= _SMALL_SIDE else round(config.img_size * 8 / 7)
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if data.channels == 3 else ((_GREY_MEAN,), (_GREY_STD,))
     return Preprocessing(
-        config.img_size, resize, mean, std, custom=config.eval_transform, scaled_decode=config.scaled_decode
+        config.img_size,
+        resize,
+        mean,
+        std,
+        custom=config.eval_transform,
+        scaled_decode=config.scaled_decode,
+        exact=config.resize == "exact",
     )
 
 

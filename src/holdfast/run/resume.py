@@ -15,7 +15,7 @@ _REDEFINE_STEPS = (
     *("batch_size", "seed", "sampling", "classes", "val_fraction", "test_fraction", "fold", "group_by"),
     "on_bad_image",
 )
-_REDEFINE_WEIGHTS = ("model", "model_args", "freeze", "optimizer", "lr_scales")
+_REDEFINE_WEIGHTS = ("task", "target_columns", "model", "model_args", "freeze", "optimizer", "lr_scales")
 
 
 @dataclass(frozen=True)

@@ -8,28 +8,38 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from holdfast.checkpoints import BEST_CLASSIFIER, CheckpointStore
+from holdfast.checkpoints import BEST_OF_RUN, CheckpointStore
 from holdfast.checkpoints.retention import AnyOf, Best, Policy, parse_keep
 from holdfast.config import Config, nearest, parse_duration, parse_save_every
+from holdfast.data.answers import FIGURES
+from holdfast.data.targets import Task
 from holdfast.errors import CheckpointError, ConfigError, RunError
 from holdfast.run.best import BEST_FILE, keep_best
 from holdfast.run.build import Workbench
 from holdfast.run.console import Console
 from holdfast.run.directory import RunDirectory
 
-METRICS = ("accuracy", "loss", "train_loss", "lr")  # what an epoch of a run measures
+_ALWAYS = ("loss", "train_loss", "lr")  # what an epoch of any run measures
 
 
 def keep_of(config: Config) -> Policy:
-    """Returns which checkpoints of a run stay. Raises ConfigError for words that say nothing, or a metric of no run."""
-    keep = parse_keep(str(config.keep))
+    """Returns which checkpoints of a run stay. Raises ConfigError for words that say nothing, or a metric of no run.
+
+    Args:
+        config: with its task, once that is known.
+    """
+    own = (
+        FIGURES[cast(Task, config.task)] if config.task else tuple(name for names in FIGURES.values() for name in names)
+    )
+    keep = parse_keep(str(config.keep), own[0])
+    metrics = (*dict.fromkeys(own), *_ALWAYS)
     for policy in keep.policies if isinstance(keep, AnyOf) else [keep]:
-        if isinstance(policy, Best) and policy.metric not in METRICS:
+        if isinstance(policy, Best) and policy.metric not in metrics:
             raise ConfigError(
                 f"keep is {config.keep!r}: a run does not measure {policy.metric!r}; expected one of "
-                f"{', '.join(METRICS)}.{nearest(policy.metric, METRICS)}"
+                f"{', '.join(metrics)}.{nearest(policy.metric, metrics)}"
             )
     return keep
 
@@ -53,7 +63,7 @@ class Saves:
     def __init__(self, bench: Workbench, directory: RunDirectory, console: Console) -> None:
         config = bench.config
         self._bench, self._directory, self._console = bench, directory, console
-        keep = BEST_CLASSIFIER | keep_of(config)  # the first `Best` is what `@best` means
+        keep = BEST_OF_RUN | keep_of(config)  # the first `Best` is what `@best` means
         self.store = CheckpointStore(
             directory.checkpoints,
             keep,

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
-from holdfast.checkpoints import Checkpoint
+from holdfast.checkpoints import BEST_OF_RUN, Checkpoint, Saved
+from holdfast.checkpoints.evaluation import finite
+from holdfast.data.answers import format_figure
 from holdfast.errors import RunError
 from holdfast.run.build import Workbench
 from holdfast.run.console import Console
 from holdfast.run.directory import RunDirectory
-from holdfast.run.journal import Journal, Row
+from holdfast.run.journal import Journal, make_row, metrics_of
 from holdfast.run.saves import Saves
 from holdfast.run.signals import StopRequest
 from holdfast.training import Evaluation, evaluate, train_steps
@@ -55,8 +57,9 @@ class Session:
         checkpoint = self.saves.store.open(step)
         self.saves.restored(step)
         # Epoch ends are evaluated after they are saved: a row may stand beside the checkpoint, and not in it.
-        if self._epoch_is_over() and "accuracy" in checkpoint.metrics:
-            self.journal.end_epoch(_row_of(checkpoint, self.bench.steps_per_epoch))
+        if self._epoch_is_over() and "loss" in checkpoint.metrics:
+            epoch = step // self.bench.steps_per_epoch
+            self.journal.end_epoch(make_row(epoch, step, dict(checkpoint.metrics)))
         self.journal.rewind(step)
         return checkpoint
 
@@ -128,6 +131,7 @@ class Session:
             self.state.loss_fn,
             precision=self.state.precision,
             should_stop=lambda: bool(stop),
+            measure=self.bench.measure,
         )
         if evaluation is None or stop:
             return False
@@ -141,29 +145,23 @@ class Session:
     def _note_epoch(self, evaluation: Evaluation, mean_loss: float, seconds: float) -> None:
         step = self.state.step
         lr = self.state.schedule(step - 1) if self.state.schedule else 0.0
-        metrics = {
-            "accuracy": evaluation.accuracy,
-            "loss": evaluation.loss,
-            "train_loss": mean_loss,
-            "lr": lr,
-        }
-        is_best = all(
-            (evaluation.accuracy, -evaluation.loss) > (row["val_accuracy"], -row["val_loss"])
-            for row in self.journal.history
-            if row["step"] not in self.saves.lost
-        )
+        measured = finite({**evaluation.metrics, "loss": evaluation.loss})
+        metrics = {**measured, "train_loss": mean_loss, "lr": lr}
+        epoch = step // self.bench.steps_per_epoch
+        row = make_row(epoch, step, metrics)
+        rows = [*(row for row in self.journal.history if row["step"] not in self.saves.lost), row]
+        is_best = BEST_OF_RUN.best([Saved(int(row["step"]), metrics_of(row)) for row in rows]) == step
         if is_best or step == self.bench.total_steps:
             self._save()
         self.saves.annotate(metrics, is_best=is_best)
-        epoch = step // self.bench.steps_per_epoch
-        row: Row = {"epoch": epoch, "step": step, "train_loss": mean_loss, "val_loss": evaluation.loss}
-        self.journal.end_epoch({**row, "val_accuracy": evaluation.accuracy, "lr": lr})
+        self.journal.end_epoch(row)
         self.saves.store.then(self.directory.mirror)
         num_pictures = (step - self._epoch_first_step) * self.bench.loader.batch_size
         rate = f"{num_pictures / seconds:,.0f} img/s" if num_pictures else ""
+        said = "  ".join(f"val {name} {format_figure(name, n):>6}" for name, n in evaluation.metrics.items())
         self.console.say(
             f"epoch {epoch:>3}/{self.bench.config.epochs}  loss {mean_loss:.4f}  val loss {evaluation.loss:.4f}  "
-            f"val accuracy {evaluation.accuracy:6.2%}  {rate}{'  best so far' if is_best else ''}"
+            f"{said}  {rate}{'  best so far' if is_best else ''}"
         )
 
     def _refuse_broken_loss(self, val_loss: float = 0.0) -> None:
@@ -198,15 +196,3 @@ def put_back(optimizer: torch.optim.Optimizer, settings: list[dict[str, Any]]) -
     """Gives the groups these settings again: what a checkpoint brought with it was the recipe's of then."""
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)
-
-
-def _row_of(checkpoint: Checkpoint, steps_per_epoch: int) -> Row:
-    metrics = checkpoint.metrics
-    return {
-        "epoch": checkpoint.step // steps_per_epoch,
-        "step": checkpoint.step,
-        "train_loss": metrics.get("train_loss", float("nan")),
-        "val_loss": metrics.get("loss", float("nan")),
-        "val_accuracy": metrics["accuracy"],
-        "lr": metrics.get("lr", 0.0),
-    }

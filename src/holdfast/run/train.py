@@ -9,9 +9,11 @@ from typing import Any
 from holdfast.checkpoints import CheckpointStore
 from holdfast.checkpoints.remote import is_url
 from holdfast.config import Config, parse_duration, parse_save_every
+from holdfast.data.answers import FIGURES
 from holdfast.data.cache_choice import parse_size
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Collection
+from holdfast.data.targets import targets_of
 from holdfast.errors import ConfigError, RunError
 from holdfast.models.registry import resolve_name
 from holdfast.run import resume
@@ -34,6 +36,7 @@ from holdfast.run.remote_run import open_run
 from holdfast.run.saves import Saves, keep_of
 from holdfast.run.session import Session
 from holdfast.run.signals import StopRequest
+from holdfast.run.task import with_statistics
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def train(
             newest_of(source, console.warn)
         began = now()
         data = prepare_new(config, collection, directory, console)
-        device, cache = set_up_torch(resolved), _plan_cache(resolved, data, summary, directory)
+        resolved, device = with_statistics(resolved, data, preprocessing_for(resolved, summary)), set_up_torch(resolved)
+        cache = _plan_cache(resolved, data, summary, directory)
         introduce(console, resolved, data, summary, [*choices, *cache.choices()])
         bench = build(resolved, data, summary, device, cache)
         first = {"asked": resume.asked_settings(config), "began": began, "split_digest": split_digest(directory)}
@@ -187,7 +191,7 @@ def _work(
         console.warn(bench.cache.note)
     curves = Curves(directory.path / "tensorboard", bench.total_steps) if config.tensorboard else None
     trace = Path(config.trace_samples) if config.trace_samples else None
-    journal = Journal(directory, curves, trace, console.warn)
+    journal = Journal(directory, curves, trace, console.warn, FIGURES[bench.spec.task])
     session = Session(bench, directory, saves, journal, console)
     try:
         budget = parse_duration(config.time_budget, "time_budget") if config.time_budget else None
@@ -214,7 +218,9 @@ def _work(
 def _resolve(config: Config, collection: Collection) -> tuple[Config, list[Choice], DataSummary]:
     division, _ = divide(config, collection)
     summary = summarize(collection.pictures, division.sets)
-    return *resolve(config, summary), summary
+    resolved, choices = resolve(config, summary, targets_of(collection.pictures).spec())
+    keep_of(resolved)  # again: now it is known what is measured
+    return resolved, choices, summary
 
 
 def _take_up(

@@ -1,6 +1,16 @@
 """Using a trained model: from a checkpoint of any of our forms to predictions."""
 
 from holdfast.serve.open_model import ModelFile, open_model
-from holdfast.serve.predictor import Prediction, Predictor, Unreadable
+from holdfast.serve.predictions import LabelsPrediction, NumbersPrediction, PointsPrediction, Prediction, Unreadable
+from holdfast.serve.predictor import Predictor
 
-__all__ = ["ModelFile", "Prediction", "Predictor", "Unreadable", "open_model"]
+__all__ = [
+    "LabelsPrediction",
+    "ModelFile",
+    "NumbersPrediction",
+    "PointsPrediction",
+    "Prediction",
+    "Predictor",
+    "Unreadable",
+    "open_model",
+]

@@ -48,7 +48,15 @@ def open_labelled(
         DataError: the data cannot be opened, or are not the run's any more.
     """
     if data is not None:
-        collection = with_split(open_data(data, image_dir=image_dir), split, fold)
+        task, names = predictor.spec.task, list(predictor.spec.names)
+        collection = open_data(
+            data,
+            image_dir=image_dir,
+            task=task,
+            target_columns=names if task == "regression" else None,
+            classes=names if task == "multilabel" else None,
+        )
+        collection = with_split(collection, split, fold)
         sets, asked = dict(collection.sets), set_name
         if asked is None:
             asked = next((name for name in ("val", "test") if name in sets), "all")
@@ -64,6 +72,8 @@ def open_labelled(
             image_dir=image_dir or config.image_dir,
             file_column=config.file_column,
             label_column=config.label_column,
+            task=config.task,
+            target_columns=config.target_columns,
         )
         rows = read_index(run / "split.csv")
         names = [collection.pictures.name(i) for i in range(len(collection.pictures))]

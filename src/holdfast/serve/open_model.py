@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from holdfast.checkpoints import BEST_CLASSIFIER, Checkpoint, CheckpointStore, read_single_file
+from holdfast.checkpoints import BEST_OF_RUN, Checkpoint, CheckpointStore, read_single_file
 from holdfast.checkpoints.manifest import FILE_NAME
 from holdfast.checkpoints.remote import is_url
 from holdfast.errors import CheckpointError, ConfigError
@@ -42,9 +42,7 @@ def open_model(spec: str) -> ModelFile:
     """
     name, _, which = spec.rpartition("@") if "@" in spec and not Path(spec).exists() else (spec, "", "")
     if is_url(name):
-        return _from_run(
-            CheckpointStore(f"{name.rstrip('/')}/checkpoints", BEST_CLASSIFIER), name, which or "best", None
-        )
+        return _from_run(CheckpointStore(f"{name.rstrip('/')}/checkpoints", BEST_OF_RUN), name, which or "best", None)
     path = Path(name).expanduser()
     if not path.exists():
         raise ConfigError(
@@ -64,7 +62,7 @@ def open_model(spec: str) -> ModelFile:
         raise ConfigError(
             f"{path} is neither a run (it has no checkpoints folder) nor a checkpoint (it has no {FILE_NAME})."
         )
-    return _from_run(CheckpointStore(path / "checkpoints", BEST_CLASSIFIER), str(path), which or "best", path)
+    return _from_run(CheckpointStore(path / "checkpoints", BEST_OF_RUN), str(path), which or "best", path)
 
 
 def _from_run(store: CheckpointStore, shown: str, which: str, run: Path | None) -> ModelFile:

@@ -1,64 +1,36 @@
-"""Pictures to class names and probabilities, just as validation saw them."""
+"""Pictures to what a model says of them, just as validation saw them."""
 
 from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from holdfast.data.answers import in_own_terms
+from holdfast.data.crops import Whole
 from holdfast.data.encoded import Encoded
+from holdfast.data.keypoints import picture_transform
+from holdfast.data.normalise import Normalise
 from holdfast.data.picture_file import open_image
-from holdfast.data.transforms import Preprocessing, eval_transform
+from holdfast.data.sample import Indices
+from holdfast.data.targets import TargetSpec
+from holdfast.data.transforms import Preprocessing, StagedTransform, eval_transform
 from holdfast.errors import CheckpointError, CheckpointMismatch, DataError
 from holdfast.inference import choose_device, fixed_batch_size, forward_fixed
 from holdfast.models.registry import Architecture
 from holdfast.randomness import derive_seed, seed_generators
 from holdfast.serve.open_model import ModelFile, open_model
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one picture; `top` holds (class name, probability in [0, 1]), most probable first."""
-
-    path: str
-    class_name: str
-    index: int
-    probability: float
-    top: list[tuple[str, float]]
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns it as the command line prints it."""
-        top = [{"class": name, "probability": p} for name, p in self.top]
-        return {
-            "path": self.path,
-            "class": self.class_name,
-            "index": self.index,
-            "probability": self.probability,
-            "top": top,
-        }
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A picture that could not be read, and why."""
-
-    path: str
-    error: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns it as the command line prints it."""
-        return {"path": self.path, "error": self.error}
+from holdfast.serve.predictions import AnyPrediction, Unreadable, make_prediction
 
 
 class Predictor:
-    """A model with its classes and preprocessing, ready to use.
+    """A model with its preprocessing and the meaning of its outputs (`spec`), ready to use.
 
     Args:
         model: a `ModelFile`, or anything `open_model` understands ("runs/x", "best.safetensors" …).
@@ -72,48 +44,61 @@ class Predictor:
         self.file = open_model(model) if isinstance(model, str) else model
         self.device = choose_device(device)
         metadata = self.file.metadata
-        missing = [key for key in ("architecture", "classes", "preprocessing") if key not in metadata]
+        meaning = "targets" if "targets" in metadata else "classes"
+        missing = [key for key in ("architecture", meaning, "preprocessing") if key not in metadata]
         if missing:
             raise CheckpointError(
                 f"{self.file.path} does not carry {' and '.join(missing)}: it was saved by a loop of its own. "
                 "Load its weights into your model instead."
             )
-        self.classes: list[str] = metadata["classes"]
+        self.spec = (
+            TargetSpec.from_json(metadata["targets"])
+            if "targets" in metadata
+            else TargetSpec("classification", tuple(metadata["classes"]))
+        )
+        self.classes: list[str] = metadata.get("classes", [])
         self.preprocessing = Preprocessing.from_json(metadata["preprocessing"])
         self.precision: str = metadata.get("precision", "fp32")
         self.architecture = Architecture(**metadata["architecture"])
         self.model = self._build().to(self.device).eval()
-        self._transform = eval_transform(self.preprocessing)
+        self._transform = _transform_for(self.spec, self.preprocessing)
 
-    def predict(self, paths: Iterable[str | Path], top_k: int = 5) -> Iterator[Prediction | Unreadable]:
+    def predict(
+        self, paths: Iterable[str | Path], top_k: int = 5, threshold: float = 0.5
+    ) -> Iterator[AnyPrediction | Unreadable]:
         """Yields one result a picture, in order. A picture that cannot be read is a result too.
 
         Args:
             top_k: how many classes to name, 1 or more.
+            threshold: the probability from which on a label is given, where a picture may have several.
         """
         remaining = iter(paths)
         while chunk := list(islice(remaining, fixed_batch_size(self.device))):
             inputs: list[Tensor] = []
+            sizes: list[tuple[int, int]] = []
             problems: dict[int, str] = {}
             for place, path in enumerate(chunk):
                 try:
-                    inputs.append(self.read(Path(path)))
+                    picture = open_image(Path(path), self.preprocessing.channels)
+                    inputs.append(self.pixels(picture))
                 except DataError as error:
                     problems[place] = str(error)
-            rows: Iterator[Tensor] = iter(self.probabilities(torch.stack(inputs)) if inputs else [])
+                    continue
+                sizes.append((picture.height, picture.width))
+            rows = iter(zip(self.answers(torch.stack(inputs), np.array(sizes)), sizes, strict=True) if inputs else [])
             for place, path in enumerate(chunk):
-                yield (
-                    Unreadable(str(path), problems[place])
-                    if place in problems
-                    else self._name(str(path), next(rows), top_k)
-                )
+                if place in problems:
+                    yield Unreadable(str(path), problems[place])
+                    continue
+                answer, size = next(rows)
+                yield make_prediction(self.spec, str(path), answer, size, top_k=top_k, threshold=threshold)
 
     def read(self, path: Path) -> Tensor:
-        """Returns a picture file as `probabilities` takes it. Raises DataError."""
+        """Returns a picture file as `outputs` takes it. Raises DataError."""
         return self.pixels(open_image(path, self.preprocessing.channels))
 
     def pixels(self, picture: Encoded) -> Tensor:
-        """Returns a picture as `probabilities` takes it, `[C, S, S]` uint8, on one thread as in training.
+        """Returns a picture as `outputs` takes it, `[C, S, S]`, on one thread as in training.
 
         Raises:
             DataError: it cannot be decoded.
@@ -126,15 +111,18 @@ class Predictor:
         finally:
             torch.set_num_threads(threads)
 
+    def outputs(self, pixels: Tensor) -> Tensor:
+        """Maps `[N, C, S, S]` pictures, as `read` gives them, to the network's `[N, spec.num_outputs]` on the CPU."""
+        inputs = self._transform.finish(pixels.to(self.device))
+        return forward_fixed(self.model, inputs, self.precision).cpu()
+
+    def answers(self, pixels: Tensor, sizes: Indices) -> Tensor:
+        """Maps pictures to what is said of them; see `in_own_terms`. `sizes`: `[N, 2]`, height and width."""
+        return in_own_terms(self.outputs(pixels), self.spec, self.preprocessing, sizes)
+
     def probabilities(self, pixels: Tensor) -> Tensor:
         """Maps `[N, C, S, S]` pictures, as `read` gives them, to `[N, K]` float32 probabilities on the CPU."""
-        inputs = self._transform.finish(pixels.to(self.device))
-        return F.softmax(forward_fixed(self.model, inputs, self.precision).cpu(), 1)
-
-    def _name(self, path: str, probabilities: Tensor, top_k: int) -> Prediction:
-        values, indices = probabilities.topk(min(max(top_k, 1), len(self.classes)))
-        top = [(self.classes[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
-        return Prediction(path, top[0][0], int(indices[0]), top[0][1], top)
+        return F.softmax(self.outputs(pixels), 1)
 
     def _build(self) -> nn.Module:
         model = self.architecture.build()
@@ -151,6 +139,13 @@ class Predictor:
             )
         model.load_state_dict(self.file.tensors)
         return model
+
+
+def _transform_for(spec: TargetSpec, preprocessing: Preprocessing) -> StagedTransform:
+    if spec.task != "landmarks":
+        return eval_transform(preprocessing)
+    finish = Normalise(preprocessing.mean, preprocessing.std, floats=False)  # its pipeline makes floats already
+    return StagedTransform(Whole(), picture_transform(preprocessing), finish, scaled=False)
 
 
 def find_images(arguments: Sequence[str]) -> list[str]:

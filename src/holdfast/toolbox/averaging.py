@@ -28,7 +28,7 @@ from holdfast.toolbox.text import count, printable, size_text
 from holdfast.toolbox.writers import WRITERS
 
 _RUNNING = ("running_mean", "running_var")
-_AGREE = ("classes", "preprocessing", "architecture")
+_AGREE = ("classes", "targets", "preprocessing", "architecture")
 
 
 @dataclass(frozen=True)

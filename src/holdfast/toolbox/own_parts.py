@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from holdfast.checkpoints import BEST_CLASSIFIER, Checkpoint, CheckpointStore
+from holdfast.checkpoints import BEST_OF_RUN, Checkpoint, CheckpointStore
 from holdfast.checkpoints.tensors import DTYPES
 from holdfast.errors import CheckpointError
 from holdfast.formats.roles import is_optimizer
@@ -26,7 +26,7 @@ def inspect_run(spec: str) -> Report:
         raise CheckpointError(
             f"Inspecting {spec}: found {found} at {run}; expected a run before the @. Check the path."
         )
-    store = CheckpointStore(run / "checkpoints", BEST_CLASSIFIER)
+    store = CheckpointStore(run / "checkpoints", BEST_OF_RUN)
     steps = store.steps()
     if not steps:
         raise CheckpointError(

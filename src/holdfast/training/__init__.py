@@ -2,7 +2,7 @@
 
 from holdfast.training.evaluate import Evaluation, evaluate
 from holdfast.training.loop import train_steps
-from holdfast.training.losses import build_loss
+from holdfast.training.losses import build_loss, rescaled, standardised
 from holdfast.training.optim import build_optimizer
 from holdfast.training.schedule import Schedule, build_schedule
 from holdfast.training.state import StepResult, TrainState
@@ -16,5 +16,7 @@ __all__ = [
     "build_optimizer",
     "build_schedule",
     "evaluate",
+    "rescaled",
+    "standardised",
     "train_steps",
 ]

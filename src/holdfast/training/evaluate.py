@@ -1,9 +1,9 @@
-"""Loss and accuracy over a set, without gradients, in eval mode, and what the model said of each picture."""
+"""Loss and metrics over a set, without gradients, in eval mode, and what the model said of each picture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,10 @@ from torch.nn import functional as F
 
 from holdfast.errors import DataError
 from holdfast.inference import forward_fixed
+from holdfast.metrics import accuracy
+
+# (outputs `[N, K]`, targets `[N, ...]`, indices `[N]`) → name → number
+Measure = Callable[[Tensor, Tensor, Tensor], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,12 @@ class Evaluation:
 
     Attributes:
         loss: mean over the samples.
-        accuracy: share in [0, 1] whose most probable class is the target.
+        accuracy: share in [0, 1] whose most probable class is the target; 0 where targets are no classes.
         num_samples: N.
         indices: `[N]` int64, each sample's index in its collection, in the order evaluated.
-        targets: `[N]` int64.
+        targets: `[N]` int64, or whatever the batches had, joined.
         outputs: `[N, K]` float32 on the CPU.
+        metrics: name → number, as `measure` said; accuracy by default.
     """
 
     loss: float
@@ -33,6 +38,7 @@ class Evaluation:
     indices: Tensor
     targets: Tensor
     outputs: Tensor
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def probabilities(self) -> Tensor:
@@ -57,6 +63,7 @@ def evaluate(
     *,
     precision: str = "fp32",
     should_stop: Callable[[], bool] = lambda: False,
+    measure: Measure | None = None,
 ) -> Evaluation | None:
     """Evaluates `model` and puts every module back into the mode it was in.
 
@@ -66,6 +73,7 @@ def evaluate(
             passes of one size, so that no result depends on how the set was cut.
         loss_fn: cross-entropy by default. Called once with all outputs `[N, K]` and targets `[N]`, on the CPU.
         should_stop: asked after each batch; True gives the evaluation up.
+        measure: maps all outputs, targets and indices to metrics by name; accuracy by default. Called once, on the CPU.
 
     Returns:
         The evaluation; None when it was given up.
@@ -75,7 +83,7 @@ def evaluate(
     """
     modes = [(module, module.training) for module in model.modules()]
     try:
-        return _evaluate(model, batches, loss_fn or F.cross_entropy, precision, should_stop)
+        return _evaluate(model, batches, loss_fn or F.cross_entropy, precision, should_stop, measure)
     finally:
         for module, training in modes:
             module.training = training
@@ -87,6 +95,7 @@ def _evaluate(
     loss_fn: Callable[[Any, Any], Tensor],
     precision: str,
     should_stop: Callable[[], bool],
+    measure: Measure | None,
 ) -> Evaluation | None:
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
@@ -102,8 +111,9 @@ def _evaluate(
     scores, targets, indices = torch.cat(outputs), torch.cat(all_targets), torch.cat(all_indices)
     with torch.inference_mode():
         loss = float(loss_fn(scores, targets))
-    accuracy = float((scores.argmax(1) == targets).double().mean()) if scores.ndim == 2 and targets.ndim == 1 else 0.0
-    return Evaluation(loss, accuracy, len(scores), indices, targets, scores)
+        share = accuracy(scores, targets)
+        metrics = {"accuracy": share} if measure is None else measure(scores, targets, indices)
+    return Evaluation(loss, share, len(scores), indices, targets, scores, metrics)
 
 
 def _with_indices(batches: Iterable[Any]) -> Iterable[tuple[Tensor, Tensor, Tensor]]:

@@ -14,6 +14,7 @@ from holdfast.data.delivery import handover_for
 from holdfast.data.handover import Handover, Left
 from holdfast.data.transforms import Preprocessing, train_transform
 
+SHARED = Path("/dev/shm")  # noqa: S108  # looked at, nothing is made there
 TRANSFORM = train_transform(Preprocessing(16, 18, (0.5,) * 3, (0.25,) * 3), "crop+flip")
 
 
@@ -95,10 +96,10 @@ def test_without_workers_or_a_known_shape_there_are_no_places() -> None:
     assert handover_for(TRANSFORM, 2, 2, 4) is not None
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="only where shared memory has a folder")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="only where shared memory has a folder")
 def test_the_memory_has_no_name_that_a_kill_could_leave_behind() -> None:
     """Nothing appears in the folder of shared memory."""
-    before = set(Path("/dev/shm").iterdir())  # noqa: S108  # looked at, nothing is made there
+    before = set(SHARED.iterdir())
     Handover(2, 2, 4, (3, 16, 16))
-    made = {path for path in set(Path("/dev/shm").iterdir()) - before if path.name.startswith("torch_")}  # noqa: S108
+    made = {path for path in set(SHARED.iterdir()) - before if path.name.startswith("torch_")}
     assert not made

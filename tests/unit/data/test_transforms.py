@@ -104,7 +104,7 @@ def test_a_description_survives_json() -> None:
     values = Preprocessing(224, 256, IMAGENET_MEAN, IMAGENET_STD, "bicubic", "a.b:c").to_json()
     assert values == {
         "img_size": 224, "resize": 256, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
-        "interpolation": "bicubic", "custom": "a.b:c", "scaled_decode": False,
+        "interpolation": "bicubic", "custom": "a.b:c", "scaled_decode": False, "exact": False,
     }  # fmt: skip
     assert Preprocessing.from_json(values) == Preprocessing(224, 256, IMAGENET_MEAN, IMAGENET_STD, "bicubic", "a.b:c")
 

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from holdfast.errors import RunError
 from holdfast.run.curves import Curves
 from holdfast.run.directory import RunDirectory
-from holdfast.run.journal import COLUMNS, Journal, Row
+from holdfast.run.journal import Journal, Row, make_row, metrics_of
 
 
 def _row(epoch: int, step: int) -> Row:
@@ -76,11 +76,35 @@ def test_results_csv_has_one_row_an_epoch(tmp_path: Path) -> None:
     journal.end_epoch(_row(1, 10))
     journal.end_epoch(_row(2, 20))
     rows = _results(tmp_path)
-    assert tuple(rows[0]) == COLUMNS
+    assert list(rows[0]) == ["epoch", "step", "train_loss", "val_loss", "val_accuracy", "lr"]
     assert [(float(r["epoch"]), float(r["step"]), float(r["val_accuracy"])) for r in rows] == [
         (1, 10, 0.75),
         (2, 20, 0.75),
     ]
+
+
+def test_a_metric_that_cannot_be_told_is_an_empty_cell(tmp_path: Path) -> None:
+    """Columns are those of the task, in every epoch; a row without one of its metrics leaves the cell empty."""
+    journal = Journal(RunDirectory(tmp_path), metrics=("mae", "r2"))
+    journal.end_epoch(make_row(1, 10, {"loss": 0.5, "mae": 2.0, "train_loss": 1.0, "lr": 0.1}))
+    assert _results(tmp_path) == [
+        {
+            "epoch": "1",
+            "step": "10",
+            "train_loss": "1.0",
+            "val_loss": "0.5",
+            "val_mae": "2.0",
+            "val_r2": "",
+            "lr": "0.1",
+        }
+    ]
+
+
+def test_a_row_gives_its_metrics_back() -> None:
+    """What was measured on the validation set goes into a row and comes out by its own name."""
+    row = make_row(2, 20, {"nme": 0.25, "loss": 0.5, "train_loss": 1.0, "lr": 0.1})
+    assert metrics_of(row) == {"nme": 0.25, "loss": 0.5}
+    assert (row["epoch"], row["step"], row["train_loss"], row["lr"]) == (2, 20, 1.0, 0.1)
 
 
 @pytest.mark.row("S10")

@@ -74,7 +74,7 @@ def test_what_is_asked_for_stays() -> None:
     """A choice of the user's is never overruled, and is not reported as one of ours."""
     asked = Config(
         data="x", model="vgg11", img_size=64, batch_size=7, epochs=3, optimizer="adam", lr=0.5, weight_decay=0.0,
-        warmup_epochs=0.0, augment="none",
+        warmup_epochs=0.0, augment="none", task="classification", loss="nll", resize="exact",
     )  # fmt: skip
     assert resolve(asked, PHOTOS) == (asked, [])
 

@@ -58,7 +58,7 @@ def test_val_predict_and_the_runs_own_predictions_agree_to_the_bit(run: Path) ->
     predictor = Predictor(str(run / "best.safetensors"), "cpu")
     labelled = open_labelled(predictor, None, "val")
     targets = align_labels(labelled.pictures, labelled.indices, predictor.classes)
-    by_val = score(predictor, labelled.pictures, labelled.indices, targets).probabilities.max(1)
+    by_val = score(predictor, labelled.pictures, labelled.indices, targets).answers.max(1)
     names = [labelled.pictures.name(int(i)) for i in labelled.indices]
     with (run / "predictions.csv").open(newline="") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
@@ -77,12 +77,12 @@ def test_the_figures_are_those_of_a_hand_computation(run: Path) -> None:
     pictures = read_folder(run.parent / "pictures").pictures
     indices = np.array([0, 5, 12, 13, 29])
     found = score(predictor, pictures, indices, torch.tensor([0, 0, 1, 1, 1]))
-    p = found.probabilities
+    p = found.answers
     assert p.shape == (5, 3)
     right = [int(row.argmax()) == k for row, k in zip(p, [0, 0, 1, 1, 1], strict=True)]
-    assert found.accuracy == sum(right) / 5
+    assert found.metrics["accuracy"] == sum(right) / 5
     assert found.loss == pytest.approx(float(F.nll_loss(p.log(), found.targets)), abs=1e-6)
-    assert found.per_class == {
+    assert found.by_name == {
         "blue": {"accuracy": sum(right[:2]) / 2, "num_samples": 2},
         "green": {"accuracy": pytest.approx(sum(right[2:]) / 3), "num_samples": 3},
         "red": {"accuracy": None, "num_samples": 0},
@@ -95,8 +95,8 @@ def test_a_score_does_not_depend_on_which_pictures_are_asked_together(run: Path)
     predictor = Predictor(str(run), "cpu")
     pictures = read_folder(run.parent / "pictures").pictures
     targets = torch.from_numpy(pictures.labels)
-    whole = score(predictor, pictures, np.arange(30), targets).probabilities
-    part = score(predictor, pictures, np.array([25, 3]), targets[[25, 3]]).probabilities
+    whole = score(predictor, pictures, np.arange(30), targets).answers
+    part = score(predictor, pictures, np.array([25, 3]), targets[[25, 3]]).answers
     assert torch.equal(part, whole[[25, 3]])
 
 
