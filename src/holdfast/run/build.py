@@ -15,7 +15,7 @@ from holdfast.config import Config
 from holdfast.data import Loader
 from holdfast.data.files import FilePictures
 from holdfast.data.keypoints import joint_eval_transform, joint_train_transform
-from holdfast.data.sample import SetName
+from holdfast.data.sample import Indices, Pictures, SetName
 from holdfast.data.sampling import Sampling
 from holdfast.data.targets import TargetSpec, targets_of
 from holdfast.data.transforms import Preprocessing, eval_transform, train_transform
@@ -145,19 +145,8 @@ def build(
     workers = default_workers(config, data.collection)
     cache = cache or without_cache(config, preprocessing)
     cache.open(pictures, data.sets)
-    loader = Loader(
-        cache.wrap(pictures, "train"),
-        data.sets["train"],
-        batch_size=min(config.batch_size, len(data.sets["train"])),
-        transform=_train_transform(spec, preprocessing, config),
-        seed=config.seed,
-        shuffle=True,
-        sampling=cast(Sampling, config.sampling),
-        drop_last=True,
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        device=device,
-    )
+    transform = _train_transform(spec, preprocessing, config)
+    loader = _train_loader(config, cache.wrap(pictures, "train"), data.sets["train"], transform, workers, device)
     state = TrainState(
         model,
         optimizer,
@@ -168,6 +157,29 @@ def build(
     )
     measure = measure_for(spec, targets, preprocessing)
     return Workbench(config, data, architecture, preprocessing, state, loader, workers, spec, measure, cache)
+
+
+def _train_loader(
+    config: Config,
+    pictures: Pictures,
+    indices: Indices,
+    transform: Callable[..., Any],
+    workers: int,
+    device: torch.device,
+) -> Loader:
+    return Loader(
+        pictures,
+        indices,
+        batch_size=min(config.batch_size or 1, len(indices)),
+        transform=transform,
+        seed=config.seed,
+        shuffle=True,
+        sampling=cast(Sampling, config.sampling),
+        drop_last=True,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        device=device,
+    )
 
 
 def _train_transform(spec: TargetSpec, preprocessing: Preprocessing, config: Config) -> Callable[..., Any]:

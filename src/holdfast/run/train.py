@@ -83,16 +83,7 @@ def train(
     collection = open_collection(config)
     resolved, choices, summary = _resolve(config, collection)
     resolve_name(resolved.model or "")  # a misspelt model is said before anything is made
-    out = _place(config.out or f"runs/{_stem(config.data)}-{_slug(resolved.model or '')}")
-    source: Path | str | None = None
-    if fork is not None:
-        if more_epochs is not None:
-            raise ConfigError(
-                f"--epochs +{more_epochs} lengthens a run in place. With --fork, give the whole length: --epochs N."
-            )
-        if _whole(fork) == _whole(str(out)):
-            raise ConfigError(f"--fork {fork} is the run itself. Name a new folder.")
-        out, source = _place(fork), out
+    out, source = _places(config, resolved, fork, more_epochs)
     _refuse_what_cannot_begin(out, collection, config)
     with open_run(out, console.warn) as directory:
         console.log = directory.path / "log.txt"
@@ -119,6 +110,22 @@ def train(
         data_print = data.collection.pictures.fingerprint()
         directory.begin(resolved, {**first, "data_fingerprint": data_print, "extensions": [], **forked, **_here(bench)})
         return _work(bench, directory, source, [], console)
+
+
+def _places(
+    config: Config, resolved: Config, fork: str | None, more_epochs: int | None
+) -> tuple[Path | str, Path | str | None]:
+    """Returns where the run is written, and the run that it is forked from."""
+    out = _place(config.out or f"runs/{_stem(config.data)}-{_slug(resolved.model or '')}")
+    if fork is None:
+        return out, None
+    if more_epochs is not None:
+        raise ConfigError(
+            f"--epochs +{more_epochs} lengthens a run in place. With --fork, give the whole length: --epochs N."
+        )
+    if _whole(fork) == _whole(str(out)):
+        raise ConfigError(f"--fork {fork} is the run itself. Name a new folder.")
+    return _place(fork), out
 
 
 def _here(bench: Workbench) -> dict[str, Any]:

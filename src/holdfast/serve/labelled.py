@@ -10,8 +10,9 @@ from holdfast.config import load_config
 from holdfast.data import open_data
 from holdfast.data.files import FilePictures
 from holdfast.data.index import read_index, sets_from_index
-from holdfast.data.sample import Indices, Pictures
+from holdfast.data.sample import Collection, Indices, Pictures
 from holdfast.data.split_file import with_split
+from holdfast.data.targets import TargetSpec
 from holdfast.errors import ConfigError, DataError
 from holdfast.serve.predictor import Predictor
 
@@ -48,41 +49,12 @@ def open_labelled(
         DataError: the data cannot be opened, or are not the run's any more.
     """
     if data is not None:
-        task, names = predictor.spec.task, list(predictor.spec.names)
-        collection = open_data(
-            data,
-            image_dir=image_dir,
-            task=task,
-            target_columns=names if task == "regression" else None,
-            classes=names if task == "multilabel" else None,
-        )
-        collection = with_split(collection, split, fold)
-        sets, asked = dict(collection.sets), set_name
-        if asked is None:
-            asked = next((name for name in ("val", "test") if name in sets), "all")
+        collection = with_split(_open_other(predictor.spec, data, image_dir), split, fold)
+        asked = set_name or next((name for name in ("val", "test") if name in collection.sets), "all")
     else:
-        run = predictor.file.run
-        if run is None:
-            raise ConfigError(f"{predictor.file.path} belongs to no run here; give the labelled pictures as DATA.")
-        config = load_config(run / "config.yaml", environ={})
-        data, asked = config.data, set_name or "val"
-        collection = open_data(
-            data,
-            classes=config.classes,
-            image_dir=image_dir or config.image_dir,
-            file_column=config.file_column,
-            label_column=config.label_column,
-            task=config.task,
-            target_columns=config.target_columns,
-        )
-        rows = read_index(run / "split.csv")
-        names = [collection.pictures.name(i) for i in range(len(collection.pictures))]
-        if names != [row.path for row in rows]:
-            raise DataError(
-                f"The data at {data} are not those of the run in {run} any more. Give labelled pictures as DATA."
-            )
-        collection.sets = sets_from_index(rows)
-        sets = with_split(collection, split, fold).sets
+        data, collection = _open_own(predictor, image_dir)
+        collection, asked = with_split(collection, split, fold), set_name or "val"
+    sets = collection.sets
     pictures = collection.pictures
     if isinstance(pictures, FilePictures):
         pictures.channels = predictor.preprocessing.channels
@@ -91,3 +63,39 @@ def open_labelled(
     if asked not in sets:
         raise ConfigError(f"{data} has no {asked} set. It has: {', '.join(sets) or 'no sets; take --set all'}.")
     return Labelled(pictures, sets[asked], f"{data} ({asked})")
+
+
+def _open_other(spec: TargetSpec, data: str, image_dir: str | None) -> Collection:
+    """Opens other data than the run's, its targets being of the model's task."""
+    names = list(spec.names)
+    return open_data(
+        data,
+        image_dir=image_dir,
+        task=spec.task,
+        target_columns=names if spec.task == "regression" else None,
+        classes=names if spec.task == "multilabel" else None,
+    )
+
+
+def _open_own(predictor: Predictor, image_dir: str | None) -> tuple[str, Collection]:
+    """Opens the data of the run that a model belongs to, divided as the run divided them; returns also their name."""
+    run = predictor.file.run
+    if run is None:
+        raise ConfigError(f"{predictor.file.path} belongs to no run here; give the labelled pictures as DATA.")
+    config = load_config(run / "config.yaml", environ={})
+    collection = open_data(
+        config.data,
+        classes=config.classes,
+        image_dir=image_dir or config.image_dir,
+        file_column=config.file_column,
+        label_column=config.label_column,
+        task=config.task,
+        target_columns=config.target_columns,
+    )
+    rows = read_index(run / "split.csv")
+    if [collection.pictures.name(i) for i in range(len(collection.pictures))] != [row.path for row in rows]:
+        raise DataError(
+            f"The data at {config.data} are not those of the run in {run} any more. Give labelled pictures as DATA."
+        )
+    collection.sets = sets_from_index(rows)
+    return config.data, collection
