@@ -139,12 +139,14 @@ def _holdfast_loader(root: Path, workers: int) -> Iterable[Any]:
     import torch
 
     from holdfast.data import ImageFolder, Loader
+    from holdfast.data.encoded import Encoded
 
     class Looked(ImageFolder):
         """Looks up the path and opens nothing."""
 
-        def read(self, index: int) -> torch.Tensor:
-            return torch.tensor(len(str(self.path(index))))
+        def open(self, index: int) -> Encoded:
+            path = torch.tensor(len(f"{self.root}/{self.name(index)}"))
+            return Encoded(1, 1, lambda _: path)
 
     return Loader(Looked(root), batch_size=_BATCH, shuffle=True, num_workers=workers)
 
