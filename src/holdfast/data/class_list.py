@@ -76,7 +76,9 @@ def agree_on_classes(
 
 def alike(name: str) -> str:
     """Returns what is the same in names that a person would take for one: no case, single spaces, one Unicode form."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    if not name.isascii():  # ASCII has one form
+        name = unicodedata.normalize("NFKC", name)
+    return " ".join(name.casefold().split())
 
 
 def _against_the_list(folder: Path, asked: Sequence[str], there: Iterable[str]) -> list[str]:

@@ -104,7 +104,10 @@ class FilePictures:
 
     def open(self, index: int) -> Encoded:
         """Returns the picture, upright, not yet decoded. Raises DataError, naming the file."""
-        return open_image(self.path(index), self.channels, self.decoder)
+        # Python keeps every part of a `Path` in one table of texts. Names from a million files fill it, page by page in
+        # each worker's own memory, and then it is copied as a whole.
+        below = "" if self.root == Path() else os.path.join(self.root, "")  # noqa: PTH118
+        return open_image(below + self.paths[index], self.channels, self.decoder)
 
     def num_bytes(self, index: int) -> int:
         """Returns the file's size, -1 when it is gone."""

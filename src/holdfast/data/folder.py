@@ -7,7 +7,9 @@ class that one set lacks never shifts another's index.
 from __future__ import annotations
 
 import heapq
+import itertools
 import os
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,10 +19,11 @@ import numpy as np
 
 from holdfast.data.class_list import Members, agree_on_classes
 from holdfast.data.files import FilePictures, is_image_name
-from holdfast.data.natural import natural_key
+from holdfast.data.listing import give_back_freed_memory
+from holdfast.data.natural import natural_key, natural_sorted
 from holdfast.data.paths import PathTable
 from holdfast.data.sample import SET_NAMES, Collection, Indices, SetName
-from holdfast.data.scan import ClassFolder, is_clutter_folder, is_text, scan_class, shown
+from holdfast.data.scan import ClassFolder, is_clutter_folder, is_text, scan_classes, shown
 from holdfast.errors import DataError, first_of
 
 _SET_FOLDERS: dict[str, SetName] = {
@@ -29,6 +32,9 @@ _SET_FOLDERS: dict[str, SetName] = {
     **dict.fromkeys(("test", "testing", "testset", "testingset", "testdata"), "test"),
 }  # in any case, and with spaces, dashes and underscores anywhere
 _THREADS = 8  # the kernel's work is done side by side; a network's delays too
+_LARGE = 50_000  # pictures: from here on their memory is megabytes
+_TRIED = 16  # class folders: the first are scanned alone
+_SLOW_SECONDS = 1e-4  # a class; where it takes less, threads would pass Python's lock to and fro for longer than that
 
 
 def read_folder(root: Path, classes: Sequence[str] | None = None) -> Collection:
@@ -58,7 +64,11 @@ def read_folder(root: Path, classes: Sequence[str] | None = None) -> Collection:
     _tell_what_else(root, files, notices)
     members: Members = {s: {c: len(f) for c, f in scanned.items()} for s, scanned in files.items()}
     names = agree_on_classes(root, found, members, classes, notices)
-    return _collect(root, found, files, names, notices)
+    collection = _collect(root, found, files, names, notices)
+    if len(collection.pictures) > _LARGE:
+        del files
+        give_back_freed_memory()
+    return collection
 
 
 class ImageFolder(FilePictures):
@@ -141,7 +151,7 @@ def _class_names(folder: Path, inside: _Inside) -> list[str]:
         loose = inside.num_loose
         found = f"{loose} pictures directly in it and no class folders" if loose else "no class folders in it"
         raise DataError(f"Reading {folder}: {found}. Expected one folder a class, such as {folder}/cats/1.jpg.")
-    return sorted(inside.folders, key=natural_key)
+    return natural_sorted(inside.folders)
 
 
 def _scan_all(root: Path, class_folders: dict[str, list[str]]) -> dict[str, dict[str, ClassFolder]]:
@@ -152,13 +162,21 @@ def _scan_all(root: Path, class_folders: dict[str, list[str]]) -> dict[str, dict
     }
 
     def scan(chunk: list[tuple[str, str]]) -> list[ClassFolder]:
-        return [scan_class(str(root), f"{s}/{c}" if s else c, above[s]) for s, c in chunk]
+        scanned: list[ClassFolder] = []
+        for s, group in itertools.groupby(chunk, key=lambda job: job[0]):
+            scanned += scan_classes(str(root), [f"{s}/{c}" if s else c for _, c in group], above[s])
+        return scanned
 
-    threads = min(_THREADS, os.cpu_count() or 1)
-    size = max(1, len(jobs) // (threads * 16))  # a job of its own for each of 10,000 classes would cost more than it
-    with ThreadPoolExecutor(threads) as pool:
-        chunks = pool.map(scan, (jobs[start : start + size] for start in range(0, len(jobs), size)))
-        scanned = [found for chunk in chunks for found in chunk]
+    start = time.perf_counter()
+    scanned = scan(jobs[:_TRIED])
+    if time.perf_counter() - start < _SLOW_SECONDS * len(scanned):
+        scanned += scan(jobs[_TRIED:])
+    else:
+        threads = min(_THREADS, os.cpu_count() or 1)
+        size = max(1, len(jobs) // (threads * 16))
+        with ThreadPoolExecutor(threads) as pool:
+            chunks = pool.map(scan, (jobs[first : first + size] for first in range(_TRIED, len(jobs), size)))
+            scanned += [found for chunk in chunks for found in chunk]
     files: dict[str, dict[str, ClassFolder]] = {s: {} for s in class_folders}
     for (set_folder, class_name), found in zip(jobs, scanned, strict=True):
         files[set_folder][class_name] = found
@@ -199,15 +217,17 @@ def _collect(
             if part is not None:
                 parts.append(part)
                 labels.append(label)
-                place += len(part)
+                place += len(part.lengths)
         if set_name is not None:
             sets[set_name] = np.arange(start, place)
-    counts = [len(part) for part in parts]
-    firsts = np.cumsum([0, *(len(part.folders) for part in parts)])
+    counts = [len(part.lengths) for part in parts]
+    num_folders = [len(part.folders) for part in parts]
+    folder_of = np.concatenate([part.folder_of for part in parts])
+    folder_of += np.repeat(np.cumsum([0, *num_folders[:-1]], dtype=np.int32), counts)
     table = PathTable(
         np.concatenate([part.names for part in parts]),
-        np.cumsum(np.concatenate([part.lengths for part in parts])),
-        np.concatenate([part.folder_of + first for part, first in zip(parts, firsts[:-1], strict=True)]),
+        np.concatenate([part.lengths for part in parts]),
+        folder_of,
         [folder for part in parts for folder in part.folders],
     )
     return Collection(FilePictures(root, table, np.repeat(np.array(labels, np.int64), counts), names), sets, notices)

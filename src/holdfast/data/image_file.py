@@ -21,7 +21,7 @@ _SPECIAL = (
 )
 
 
-def read_image_file(path: Path) -> bytes:
+def read_image_file(path: Path | str) -> bytes:
     """Returns the file's bytes.
 
     Raises:
@@ -54,13 +54,13 @@ def _read(descriptor: int, size: int) -> bytes:
     return first if len(parts) == 1 else b"".join(parts)
 
 
-def _refuse_special(path: Path, mode: int) -> None:
+def _refuse_special(path: Path | str, mode: int) -> None:
     if not stat.S_ISREG(mode):
         what = next((name for is_it, name in _SPECIAL if is_it(mode)), "it is not a regular file")
         raise DataError(f"{path}: cannot be read ({what}).")
 
 
-def _refuse_large(path: Path, descriptor: int, size: int) -> None:
+def _refuse_large(path: Path | str, descriptor: int, size: int) -> None:
     """Looks at both ends of a large file before reading what lies between."""
     head = os.read(descriptor, HEAD_BYTES)
     os.lseek(descriptor, max(0, size - 26), os.SEEK_SET)

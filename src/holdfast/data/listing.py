@@ -11,9 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
-import struct
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +21,7 @@ import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Lengths = npt.NDArray[np.uint16]
 
 # dirent.h; 0 means that the file system does not say.
 UNKNOWN, PIPE, FOLDER, FILE, LINK = 0, 1, 4, 8, 10
@@ -30,9 +29,9 @@ UNKNOWN, PIPE, FOLDER, FILE, LINK = 0, 1, 4, 8, 10
 _LENGTH_AT, _KIND_AT, _NAME_AT = 16, 18, 19
 _SHORTEST = 24  # bytes of a record, a multiple of eight: its last eight bytes begin three before the name
 _FIRST_BLOCK = 1 << 18  # bytes; a block holds thousands of names, and the buffer grows
-_NOTHING = np.zeros(0, np.uint8)
-_FEW_BYTES = 4096  # about a hundred names
-_MARGIN = 264  # bytes: more than a name, which has 255 at most
+_FEW_BYTES = 4096  # of a folder, about a hundred names
+_DOT, _DOTS = np.frombuffer(b".\0\0", np.uint8), np.frombuffer(b"..\0", np.uint8)
+_MARGIN = 264  # bytes, a multiple of eight: more than a name, which has 255 at most
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,10 @@ class Names:
     def take(self, chosen: npt.NDArray[np.bool_] | Ints) -> Names:
         """Returns some of the names, by a mask or by indices."""
         return Names(self.data, self.starts[chosen], self.ends[chosen], self.kinds[chosen])
+
+    def lengths(self) -> Lengths:
+        """Returns how many bytes each name has, `[n]`."""
+        return (self.ends - self.starts).astype(np.uint16)  # 255 on Linux, three times as many elsewhere
 
     def compact(self) -> Bytes:
         """Returns the names one after the other, without what lies between them, in memory of its own."""
@@ -102,19 +105,84 @@ def names_of(names: Sequence[bytes], kinds: Bytes) -> Names:
     return Names(data, ends - lengths, ends, kinds)
 
 
-def list_folder(descriptor: int) -> Names | list[tuple[bytes, int]]:
-    """Returns the names in the folder that is open as `descriptor`; a few come as a list of (name, kind).
-
-    For a few names arrays cost more than they save. They may lie in a buffer that this thread's next call fills anew:
-    take what is needed out first.
+def list_folder(descriptor: int) -> Names:
+    """Returns the names in the folder that is open as `descriptor`.
 
     Raises:
         OSError: the folder cannot be read.
     """
-    if _getdents64 is None:
-        return _from_scandir(descriptor)
-    buffer, size = _read_blocks(descriptor)
-    return _few_from_blocks(buffer[:size].tobytes()) if size <= _FEW_BYTES else _from_blocks(buffer, size)
+    records = Records()
+    records.add(descriptor)
+    return records.names()[0]
+
+
+class Records:
+    """What the kernel says of many folders, one after the other in one buffer, to be taken apart at once.
+
+    A call of NumPy takes a microsecond, however few names there are: ten names of a folder are not worth forty calls.
+    """
+
+    def __init__(self) -> None:
+        # What lies before and after a name is looked at with it, and counts for nothing.
+        self._buffer = np.zeros(_MARGIN, np.uint8)
+        self._address = 0
+        self._bounds = [_MARGIN]  # where each folder's records begin, and the last one's end
+        self._listed: list[tuple[bytes, int]] = []  # where the system hands out no blocks
+        self._counts: list[int] = []
+
+    @property
+    def num_bytes(self) -> int:
+        """How much has been read."""
+        return self._bounds[-1] - _MARGIN + 64 * len(self._listed)
+
+    def add(self, descriptor: int) -> None:
+        """Reads the folder that is open as `descriptor`. Raises OSError, and then has added nothing."""
+        if _getdents64 is None:
+            listed = _from_scandir(descriptor)
+            self._listed += listed
+            self._counts.append(len(listed))
+            return
+        size = self._bounds[-1]
+        while True:
+            # The last bytes stay free, so that a row as long as a name may begin at any name.
+            room = len(self._buffer) - size - _MARGIN
+            if room < _FIRST_BLOCK // 2:
+                more = np.empty(max(len(self._buffer), _FIRST_BLOCK), np.uint8)
+                self._buffer = np.concatenate([self._buffer, more])
+                self._address = self._buffer.ctypes.data
+                continue
+            got = _getdents64(descriptor, self._address + size, room)
+            if got < 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+            if got == 0:
+                break
+            size += got
+        self._bounds.append(size)
+
+    def names(self) -> tuple[Names, Ints]:
+        """Returns all names, and where each folder's begin among them: `[F + 1]`, of the last where they end.
+
+        The names lie in the buffer: call `clear` when they are not needed any more, and only then.
+        """
+        if _getdents64 is None:
+            kinds = np.array([kind for _, kind in self._listed], np.uint8)
+            return names_of([name for name, _ in self._listed], kinds), np.cumsum([0, *self._counts])
+        return _from_blocks(self._buffer, self._bounds)
+
+    def clear(self) -> None:
+        """Forgets all folders, and keeps the buffer for others."""
+        self._bounds, self._listed, self._counts = [_MARGIN], [], []
+
+
+def give_back_freed_memory() -> None:
+    """Returns memory that nothing uses to the system, where the C library (glibc) would keep it.
+
+    A scan makes and frees thousands of small arrays. They leave holes that stay resident, as large as the paths
+    themselves, and that every worker process would fill anew with pages of its own.
+    """
+    if _malloc_trim is not None:
+        _malloc_trim(0)
 
 
 def kind_of(mode: int) -> int:
@@ -147,52 +215,21 @@ def _find_getdents64() -> ctypes._NamedFuncPointer | None:
 
 
 _getdents64 = _find_getdents64()
-_buffers = threading.local()
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
 
 
-def _read_blocks(descriptor: int) -> tuple[Bytes, int]:
-    """Returns this thread's buffer with all records of the folder, and how many bytes they take."""
-    assert _getdents64 is not None
-    buffer: Bytes = getattr(_buffers, "buffer", _NOTHING)
-    size = 0
-    while True:
-        if len(buffer) - size < _FIRST_BLOCK // 2:
-            buffer = np.concatenate([buffer, np.zeros(max(len(buffer), _FIRST_BLOCK), np.uint8)])
-        # The last bytes stay free, so that a row as long as a name may begin at any name.
-        got = _getdents64(descriptor, buffer.ctypes.data + size, len(buffer) - size - _MARGIN)
-        if got < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        if got == 0:
-            break
-        size += got
-    _buffers.buffer = buffer
-    return buffer, size
-
-
-def _few_from_blocks(data: bytes) -> list[tuple[bytes, int]]:
-    few, place = [], 0
-    while place < len(data):
-        length, kind = struct.unpack_from("=HB", data, place + _LENGTH_AT)
-        name = data[place + _NAME_AT : data.index(0, place + _NAME_AT)]
-        if name not in (b".", b".."):
-            few.append((name, kind))
-        place += length
-    return few
-
-
-def _from_blocks(buffer: Bytes, size: int) -> Names:
-    records = _record_starts(buffer, size)
-    lengths = buffer.view(np.uint16)[(records + _LENGTH_AT) >> 1]
+def _from_blocks(buffer: Bytes, bounds: list[int]) -> tuple[Names, Ints]:
+    records = _record_starts(buffer, bounds)
+    lengths = buffer[: bounds[-1]].view(np.uint16)[(records + _LENGTH_AT) >> 1]
+    short = np.flatnonzero(lengths == _SHORTEST)  # `.` and `..` are among these
+    names = rows_at(buffer, records[short] + _NAME_AT, 3)
+    dots = short[((names == _DOT) | (names == _DOTS)).all(1) | (names[:, :2] == _DOT[:2]).all(1)]
+    kept = np.ones(len(records), np.bool_)
+    kept[dots] = False
+    records, lengths = records[kept], lengths[kept]
     after = records + lengths
-    starts, ends = records + _NAME_AT, after - 8 + _first_zero(buffer.view(np.uint64)[(after >> 3) - 1], lengths)
-    kinds = buffer[records + _KIND_AT]
-    short = ends - starts <= 2
-    dots = [i for i in np.flatnonzero(short).tolist() if buffer[starts[i] : ends[i]].tobytes() in (b".", b"..")]
-    names = Names(buffer, starts, ends, kinds)
-    if dots == [0, 1]:  # where most file systems put them
-        return Names(buffer, starts[2:], ends[2:], kinds[2:])
-    return names.take(np.delete(np.arange(len(names)), dots))
+    ends = after - 8 + _first_zero(buffer[: bounds[-1]].view(np.uint64)[(after >> 3) - 1], lengths)
+    return Names(buffer, records + _NAME_AT, ends, buffer[records + _KIND_AT]), np.searchsorted(records, bounds)
 
 
 def _first_zero(words: npt.NDArray[np.uint64], lengths: npt.NDArray[np.uint16]) -> Ints:
@@ -210,21 +247,36 @@ def _first_zero(words: npt.NDArray[np.uint64], lengths: npt.NDArray[np.uint16]) 
     return ((lowest.astype(np.float64).view(np.int64) >> 52) - 1023) >> 3
 
 
-def _record_starts(buffer: Bytes, size: int) -> Ints:
+def _record_starts(buffer: Bytes, bounds: list[int]) -> Ints:
     """Returns where records begin, `[n]` int64. Each says its own length, so each start follows from the one before."""
+    size = bounds[-1]
     lengths = buffer[:size].view(np.uint16)[_LENGTH_AT >> 1 :: 4]  # of a record, if one begins at this multiple of 8
+    edges = np.array(bounds)
+    large = np.flatnonzero(np.diff(edges) > _FEW_BYTES)
+    found = [_of_large(lengths, bounds[folder], bounds[folder + 1]) for folder in large.tolist()]
+    # Small folders side by side: the first record of each, the second of each …
+    place, end = np.delete(edges[:-1], large), np.delete(edges[1:], large)
+    while len(place):
+        inside = place < end
+        place, end = place[inside], end[inside]
+        found.append(place)
+        place = place + lengths[place >> 3]
+    return np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
+
+
+def _of_large(lengths: npt.NDArray[np.uint16], place: int, end: int) -> Ints:
     heads: list[int] = []
-    place = 0
-    while place < size and len(heads) < 3:  # `.` and `..` are short and come first
+    while place < end and len(heads) < 3:  # `.` and `..` are short and come first
         heads.append(place)
         place += int(lengths[place >> 3])
-    if place >= size:
+    if place >= end:
         return np.array(heads, np.int64)
     step = int(lengths[place >> 3])
-    regular = np.arange(place, size, step)
-    if (size - place) % step == 0 and (lengths[regular >> 3] == step).all():
+    regular = np.arange(place, end, step)
+    if (end - place) % step == 0 and (lengths[regular >> 3] == step).all():
         return np.concatenate([np.array(heads, np.int64), regular])
-    return np.concatenate([np.array(heads, np.int64), _follow(lengths, place >> 3, size >> 3) << 3])
+    follow = _follow(lengths[place >> 3 : end >> 3], 0, (end - place) >> 3)
+    return np.concatenate([np.array(heads, np.int64), place + (follow << 3)])
 
 
 def _follow(lengths: npt.NDArray[np.uint16], first: int, end: int) -> Ints:

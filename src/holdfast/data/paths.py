@@ -8,14 +8,13 @@ folder's number and the bytes of a name. Reading one touches nothing but what is
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-Ints = npt.NDArray[np.int64]
-Offsets = npt.NDArray[np.int32] | Ints
+Offsets = npt.NDArray[np.signedinteger[Any]]
 
 
 class PathTable(Sequence[str]):
@@ -26,7 +25,7 @@ class PathTable(Sequence[str]):
 
     Args:
         names: `[*]` uint8, UTF-8: the last parts of the paths, one after the other.
-        ends: `[n]`: where each name ends.
+        lengths: `[n]`, whole numbers of any kind: bytes of each name.
         folder_of: `[n]`: which of `folders` each name is in.
         folders: their paths with a `/` at the end, or "".
     """
@@ -34,16 +33,18 @@ class PathTable(Sequence[str]):
     def __init__(
         self,
         names: npt.NDArray[np.uint8],
-        ends: Ints,
-        folder_of: Ints,
+        lengths: npt.NDArray[np.integer[Any]],
+        folder_of: npt.NDArray[np.integer[Any]],
         folders: Sequence[str],
     ) -> None:
         prefixes = [folder.encode() for folder in folders]
         self._names = torch.from_numpy(names)
-        self._offsets = torch.from_numpy(_with_zero(ends))
+        self._offsets = torch.from_numpy(_offsets(lengths, len(names)))
         self._folder_of = torch.from_numpy(folder_of.astype(np.int32, copy=False))
-        self._prefixes = torch.frombuffer(bytearray(b"".join(prefixes) + b"\0"), dtype=torch.uint8)
-        self._prefix_offsets = torch.from_numpy(_with_zero(np.cumsum([len(p) for p in prefixes], dtype=np.int64)))
+        joined = bytearray(b"".join(prefixes) + b"\0")
+        self._prefixes = torch.frombuffer(joined, dtype=torch.uint8)
+        prefix_lengths = np.fromiter(map(len, prefixes), np.int64, len(prefixes))
+        self._prefix_offsets = torch.from_numpy(_offsets(prefix_lengths, len(joined)))
 
     @classmethod
     def of(cls, paths: Iterable[str]) -> PathTable:
@@ -58,8 +59,8 @@ class PathTable(Sequence[str]):
             names.append(name.encode())
         return cls(
             np.frombuffer(bytearray(b"".join(names)), np.uint8),
-            np.cumsum([len(name) for name in names], dtype=np.int64),
-            np.array(folder_of, np.int64),
+            np.fromiter(map(len, names), np.int64, len(names)),
+            np.array(folder_of, np.int32),
             list(folders),
         )
 
@@ -106,7 +107,9 @@ class PathTable(Sequence[str]):
             yield (prefix + names[offsets[index] : offsets[index + 1]].tobytes()).decode()
 
 
-def _with_zero(ends: Ints) -> Offsets:
-    """Returns the offsets [0, *ends], in four bytes each where they fit."""
-    offsets = np.concatenate([np.zeros(1, np.int64), ends])
-    return offsets.astype(np.int32) if offsets[-1] < 2**31 else offsets
+def _offsets(lengths: npt.NDArray[np.integer[Any]], total: int) -> Offsets:
+    """Returns where each name begins and, at last, where the last one ends, in four bytes each where they fit."""
+    kind: type[np.signedinteger[Any]] = np.int32 if total < 2**31 else np.int64
+    offsets: Offsets = np.zeros(len(lengths) + 1, kind)
+    np.cumsum(lengths, dtype=offsets.dtype, out=offsets[1:])
+    return offsets

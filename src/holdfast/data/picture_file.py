@@ -20,7 +20,7 @@ from holdfast.errors import DataError
 _JPEG = b"\xff\xd8\xff"
 
 
-def open_image(path: Path, channels: int = 3, decoder: Decoder = "auto") -> Encoded:
+def open_image(path: Path | str, channels: int = 3, decoder: Decoder = "auto") -> Encoded:
     """Opens an image file of any kind. An ordinary JPEG is decoded when it is asked for; others are decoded now.
 
     Args:
@@ -66,7 +66,7 @@ def _decode(data: bytes, marks: JpegMarks, channels: int, most_reduced: float) -
     return to_channels(upright(pixels, marks.orientation or 1), channels)
 
 
-def _naming(path: Path, decode: Callable[[], Tensor]) -> Tensor:
+def _naming(path: Path | str, decode: Callable[[], Tensor]) -> Tensor:
     try:
         return decode()
     except DataError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -23,13 +23,14 @@ from holdfast.data.listing import (
     UNKNOWN,
     Bytes,
     Ints,
+    Lengths,
     Names,
+    Records,
     kind_of,
-    list_folder,
     names_of,
     words_at,
 )
-from holdfast.data.natural import natural_key, natural_order
+from holdfast.data.natural import natural_key, natural_order, order_in_folders
 
 Inode = tuple[int, int]  # device and number: what a folder is, whatever path led there
 _CLUTTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
@@ -39,16 +40,20 @@ _CLUTTER_FOLDERS = frozenset(
 )
 _LONGEST_SUFFIX = max(map(len, IMAGE_SUFFIXES))
 _SHORTEST_NAME = min(map(len, IMAGE_SUFFIXES)) + 1
+_TOGETHER = 1 << 18  # bytes of records taken apart together: they and what is made of them stay in the cache
+_NOTHING: list[str] = []  # of all plain folders, never added to: ten thousand lists would wake the collector
+_FEW = 32  # names: from here on arrays are quicker
+_ASCII = 0x80  # bytes below it are ASCII in UTF-8
 
 
-@dataclass
+@dataclass(slots=True)
 class ClassFolder:
     """The pictures of a class in natural order, as `PathTable` takes them, and what else lies there.
 
     Attributes:
         names: `[*]` uint8, UTF-8, one name after the other.
-        lengths: `[n]` int64, bytes of each name.
-        folder_of: `[n]` int64, places in `folders`.
+        lengths: `[n]` uint16, bytes of each name.
+        folder_of: `[n]` int32, places in `folders`.
         folders: paths below the root, with a `/` at the end.
         others: files that are no pictures by their names.
         odd: pipes, sockets and devices.
@@ -56,8 +61,8 @@ class ClassFolder:
     """
 
     names: Bytes = field(default_factory=lambda: np.zeros(0, np.uint8))
-    lengths: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-    folder_of: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    lengths: Lengths = field(default_factory=lambda: np.zeros(0, np.uint16))
+    folder_of: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     folders: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
@@ -68,39 +73,137 @@ class ClassFolder:
 
 
 def scan_class(root: str, folder: str, above: Iterable[Inode]) -> ClassFolder:
-    """Finds what lies in `root/folder`.
+    """Finds what lies in `root/folder`: see `scan_classes`."""
+    return scan_classes(root, [folder], above)[0]
+
+
+def scan_classes(root: str, folders: Sequence[str], above: Iterable[Inode]) -> list[ClassFolder]:
+    """Finds what lies in each of the class folders.
+
+    Those that hold nothing but files named as pictures, alike but for one number, are put in order together; each of
+    the others by itself.
 
     Args:
-        folder: the class folder's path below `root`, with `/`.
-        above: the folders that it lies in. A link to one of them would bring in the other classes' pictures under this
+        folders: the class folders' paths below `root`, with `/`.
+        above: the folders that they lie in. A link to one of them would bring in the other classes' pictures under this
             class's name.
     """
-    found = ClassFolder()
-    parts: list[tuple[Bytes, Ints]] = []
-    seen = set(above)
-    waiting = [folder]
-    while waiting:
-        below = waiting.pop()
-        path = os.path.join(root, below)  # noqa: PTH118  # a Path a folder is a tenth of the time
+    found: dict[str, ClassFolder] = {}
+    begin = os.path.join(root, "")  # noqa: PTH118  # a Path a folder is a tenth of the time
+    outside, records = frozenset(above), Records()
+    read: list[tuple[str, Inode]] = []
+    for folder in folders:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                status = os.fstat(descriptor)
-                if (status.st_dev, status.st_ino) in seen:
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-                folders, names, lengths = _look_into(descriptor, path, f"{below}/", found)
-            finally:
-                os.close(descriptor)
+            inode = _read(begin + folder, records, outside)
         except OSError as error:
-            found.problems.append(f"{shown(path)}: {error.strerror}")
+            found[folder] = ClassFolder(problems=[f"{shown(begin + folder)}: {error.strerror}"])
             continue
+        if inode is None:
+            found[folder] = ClassFolder()
+            continue
+        read.append((folder, inode))
+        if records.num_bytes >= _TOGETHER:
+            found |= _take_apart(begin, records, read, outside)
+            read = []
+    found |= _take_apart(begin, records, read, outside)
+    return [found[folder] for folder in folders]
+
+
+def _read(path: str, records: Records, seen: Container[Inode]) -> Inode | None:
+    """Adds a folder to `records`, and returns which it is; None when it is among `seen`. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        inode = (status.st_dev, status.st_ino)
+        if inode in seen:
+            return None
+        records.add(descriptor)
+        return inode
+    finally:
+        os.close(descriptor)
+
+
+def _take_apart(
+    begin: str, records: Records, read: list[tuple[str, Inode]], outside: frozenset[Inode]
+) -> dict[str, ClassFolder]:
+    """Returns what `records` say of the class folders that were `read`, and clears them."""
+    names, firsts = records.names()
+    counts = np.diff(firsts)
+    plain = np.ones(len(read), np.bool_)  # folders that hold nothing else
+    plain[np.searchsorted(firsts, np.flatnonzero(~_plain_pictures(names)), "right") - 1] = False
+    plain &= counts > 0
+    folders = [folder for (folder, _), is_plain in zip(read, plain.tolist(), strict=True) if is_plain]
+    found = {}
+    if folders:
+        pictures = names if plain.all() else names.take(np.repeat(plain, counts))
+        found = _plain_folders(folders, pictures, np.concatenate([[0], np.cumsum(counts[plain])]))
+    for place, (folder, inode) in enumerate(read):
+        if folder not in found:
+            entries = names.take(np.arange(firsts[place], firsts[place + 1]))
+            found[folder] = _walk(begin, folder, entries, {*outside, inode})
+    records.clear()
+    return found
+
+
+def _plain_folders(folders: list[str], names: Names, firsts: Ints) -> dict[str, ClassFolder]:
+    """Returns those class folders whose pictures can be put in order together.
+
+    Args:
+        names: the pictures of one folder after the other.
+        firsts: `[F + 1]`: where those of each folder begin.
+    """
+    order, sure = order_in_folders(names, firsts)
+    names = names.take(order)
+    data, lengths = names.compact(), names.lengths()
+    only_folder = np.zeros(len(names), np.int32)
+    edges = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[firsts].tolist()
+    bounds, is_sure, is_ascii = firsts.tolist(), sure.tolist(), bool(data.max() < _ASCII)
+    found = {}
+    for place, folder in enumerate(folders):
+        part, start, end = data[edges[place] : edges[place + 1]], bounds[place], bounds[place + 1]
+        if is_sure[place] and (is_ascii or part.max() < _ASCII):
+            found[folder] = ClassFolder(
+                part, lengths[start:end], only_folder[start:end], [f"{folder}/"], _NOTHING, _NOTHING, _NOTHING
+            )
+    return found
+
+
+def _walk(begin: str, folder: str, entries: Names, seen: set[Inode]) -> ClassFolder:
+    """Finds what lies in a class folder whose own entries were read, and in all folders below it.
+
+    Args:
+        seen: this folder and those that it lies in; changed.
+    """
+    found = ClassFolder()
+    parts: list[tuple[Bytes, Lengths]] = []
+    waiting: list[str] = []
+    for below, names_in_it in _folders_below(begin, folder, entries, seen, waiting, found):
+        folders, names, lengths = _look_into(names_in_it, begin + below, f"{below}/", found)
         waiting += [f"{below}/{name}" for name in sorted(folders, reverse=True)]
         if len(lengths):
             found.folders.append(f"{below}/")
             parts.append((names, lengths))
     _join(parts, found)
     return found
+
+
+def _folders_below(
+    begin: str, folder: str, entries: Names, seen: set[Inode], waiting: list[str], found: ClassFolder
+) -> Iterator[tuple[str, Names]]:
+    """Yields the folder, then those that are put into `waiting`, with what is in each; none twice."""
+    yield folder, entries
+    records = Records()
+    while waiting:
+        below = waiting.pop()
+        records.clear()
+        try:
+            inode = _read(begin + below, records, seen)
+        except OSError as error:
+            found.problems.append(f"{shown(begin + below)}: {error.strerror}")
+            continue
+        if inode is not None:
+            seen.add(inode)
+            yield below, records.names()[0]
 
 
 def is_clutter_folder(name: str) -> bool:
@@ -113,23 +216,20 @@ def shown(name: str) -> str:
     return name if name.isprintable() else repr(name)[1:-1]
 
 
-def _look_into(descriptor: int, path: str, prefix: str, found: ClassFolder) -> tuple[list[str], Bytes, Ints]:
+def _look_into(names: Names, path: str, prefix: str, found: ClassFolder) -> tuple[list[str], Bytes, Lengths]:
     """Returns a folder's subfolders, and its pictures' names in natural order: all bytes, and the length of each.
 
-    Whatever is not plainly a picture is looked at by itself.
+    Whatever is not plainly a picture is looked at by itself; so is all in a folder of few names.
     """
-    entries = list_folder(descriptor)
-    many: Names | None = None
-    if isinstance(entries, Names):
-        plain = _plain_pictures(entries)
-        many = entries.take(plain)
-        entries = [(entries.name(i), int(entries.kinds[i])) for i in np.flatnonzero(~plain).tolist()]
+    plain = _plain_pictures(names) if len(names) > _FEW else np.zeros(len(names), np.bool_)
+    many = names.take(plain)
+    entries = [(names.name(i), int(names.kinds[i])) for i in np.flatnonzero(~plain).tolist()]
     folders: list[str] = []
     pictures: list[str] = []
     for name, kind in entries:
         text = os.fsdecode(name)
         if kind in (LINK, UNKNOWN):
-            kind = _kind_behind(name, descriptor)  # noqa: PLW2901
+            kind = _kind_behind(name, path)  # noqa: PLW2901
         if kind == FOLDER:
             if not is_clutter_folder(text):
                 _keep(text, "folder", folders, path, found)
@@ -141,7 +241,7 @@ def _look_into(descriptor: int, path: str, prefix: str, found: ClassFolder) -> t
             _keep(text, "file", pictures, path, found)
         elif text.lower() not in _CLUTTER:
             found.others.append(prefix + text)
-    if many is None or not len(many):
+    if not len(many):
         return folders, *_few_in_order(pictures)
     if pictures:
         every = [many.name(i) for i in range(len(many))] + [text.encode() for text in pictures]
@@ -149,9 +249,9 @@ def _look_into(descriptor: int, path: str, prefix: str, found: ClassFolder) -> t
     return folders, *_many_in_order(many, path, found)
 
 
-def _kind_behind(name: bytes, descriptor: int) -> int:
+def _kind_behind(name: bytes, path: str) -> int:
     try:
-        return kind_of(os.stat(name, dir_fd=descriptor).st_mode)  # a Path knows no descriptor
+        return kind_of(os.stat(os.path.join(os.fsencode(path), name)).st_mode)  # noqa: PTH116, PTH118  # not all is text
     except OSError:
         return FILE  # a link that leads nowhere is kept, to be named when it is read
 
@@ -163,20 +263,20 @@ def _keep(text: str, what: str, kept: list[str], path: str, found: ClassFolder) 
         found.problems.append(f"{shown(path)}: the {what} name {text!r} is not UTF-8")
 
 
-def _few_in_order(pictures: list[str]) -> tuple[Bytes, Ints]:
+def _few_in_order(pictures: list[str]) -> tuple[Bytes, Lengths]:
     names = [text.encode() for text in sorted(pictures, key=natural_key)]
-    return np.frombuffer(b"".join(names), np.uint8), np.array([len(name) for name in names], np.int64)
+    return np.frombuffer(b"".join(names), np.uint8), np.array([len(name) for name in names], np.uint16)
 
 
-def _many_in_order(names: Names, path: str, found: ClassFolder) -> tuple[Bytes, Ints]:
+def _many_in_order(names: Names, path: str, found: ClassFolder) -> tuple[Bytes, Lengths]:
     names = names.take(natural_order(names))
     data = names.compact()
-    if data.max() < 0x80:  # ASCII alone
-        return data, names.ends - names.starts
+    if data.max() < _ASCII:
+        return data, names.lengths()
     kept: list[str] = []
     for index in range(len(names)):
         _keep(os.fsdecode(names.name(index)), "file", kept, path, found)
-    return (data, names.ends - names.starts) if len(kept) == len(names) else _few_in_order(kept)
+    return (data, names.lengths()) if len(kept) == len(names) else _few_in_order(kept)
 
 
 def _plain_pictures(names: Names) -> npt.NDArray[np.bool_]:
@@ -190,6 +290,8 @@ def _named_as_pictures(names: Names) -> npt.NDArray[np.bool_]:
     """Returns a mask of the names that end as pictures' do: `is_image_name` for a whole folder, hidden files aside."""
     # The last bytes of each name as one number. Folders hold few endings, and each is looked at once.
     endings = words_at(names.data, names.ends - 8) >> np.uint64(8 * (8 - _LONGEST_SUFFIX))
+    if not len(endings):
+        return np.zeros(0, np.bool_)
     if (endings == endings[0]).all():
         is_picture = np.full(len(names), _is_picture_ending(int(endings[0])))
     else:
@@ -205,18 +307,18 @@ def _is_picture_ending(ending: int) -> bool:
     return is_image_name("_" + ending.to_bytes(8, "little")[:_LONGEST_SUFFIX].decode("latin-1"))
 
 
-def _join(parts: list[tuple[Bytes, Ints]], found: ClassFolder) -> None:
+def _join(parts: list[tuple[Bytes, Lengths]], found: ClassFolder) -> None:
     """Puts the pictures of all folders of a class into `found`, in the natural order of their paths."""
     if not parts:
         return
     if len(parts) == 1:
         found.names, found.lengths = parts[0]
-        found.folder_of = np.broadcast_to(np.int64(0), len(found.lengths))
+        found.folder_of = np.zeros(len(found.lengths), np.int32)
         return
     found.names = np.concatenate([names for names, _ in parts])
     found.lengths = np.concatenate([lengths for _, lengths in parts])
-    found.folder_of = np.repeat(np.arange(len(parts)), [len(lengths) for _, lengths in parts])
-    ends = np.cumsum(found.lengths)
+    found.folder_of = np.repeat(np.arange(len(parts), dtype=np.int32), [len(lengths) for _, lengths in parts])
+    ends = np.cumsum(found.lengths, dtype=np.int64)
     starts = ends - found.lengths
     if (folder_order := _order_of_folders(found.folders)) is not None:
         rank = np.argsort(folder_order)

@@ -13,8 +13,6 @@ def listed(folder: Path) -> dict[bytes, int]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         names = list_folder(descriptor)
-        if isinstance(names, list):
-            return dict(names)
         return {names.name(i): int(names.kinds[i]) for i in range(len(names))}
     finally:
         os.close(descriptor)

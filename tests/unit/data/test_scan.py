@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from holdfast.data import scan
 from holdfast.data.files import IMAGE_SUFFIXES, is_image_name
 from holdfast.data.natural import natural_key
-from holdfast.data.scan import ClassFolder, scan_class, shown
+from holdfast.data.scan import ClassFolder, scan_class, scan_classes, shown
 
 
 def touch(root: Path, *paths: str) -> None:
@@ -27,6 +27,15 @@ def paths_of(found: ClassFolder) -> list[str]:
         paths.append(found.folders[folder] + data[place : place + length].decode())
         place += int(length)
     return paths
+
+
+def pictures_by_walking(root: Path, folder: str) -> list[str]:
+    """Paths below `root` of the pictures in `folder`, hidden folders aside."""
+    expected = []
+    for path, subfolders, names in os.walk(root / folder):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        expected += [f"{os.path.relpath(path, root)}/{name}" for name in names if is_image_name(name)]
+    return expected
 
 
 def scanned(root: Path) -> ClassFolder:
@@ -60,6 +69,41 @@ def test_what_is_found_is_what_a_walk_finds(tmp_path_factory: pytest.TempPathFac
     assert paths_of(found) == sorted(expected, key=natural_key)
     assert sorted(found.others) == sorted(others)
     assert (found.odd, found.problems) == ([], [])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.lists(_FILE, max_size=4), st.integers(0, 60), st.sampled_from(["img", "é", "a1_"])), max_size=5
+    ),
+    st.sampled_from([1, 2000, 1 << 18]),
+)
+def test_folders_scanned_together_are_as_each_alone(
+    tmp_path_factory: pytest.TempPathFactory, classes: list[tuple], together: int
+) -> None:
+    """Plain ones and others, empty ones, absent ones and links to the folder above, in one piece or in many."""
+    root = tmp_path_factory.mktemp("tree")
+    for place, (files, num, stem) in enumerate(classes):
+        touch(root, *(f"{place}/{stem}{number * 7 % 61}.png" for number in range(num)))
+        (root / str(place)).mkdir(exist_ok=True)
+        for folders, name, ending in files:
+            try:
+                touch(root, "/".join([str(place), *folders, name + ending]))
+            except OSError:
+                continue
+    (root / "loop").symlink_to(".")
+    status = root.stat()
+    above = [(status.st_dev, status.st_ino)]
+    asked = ["loop", "absent", *map(str, range(len(classes)))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "_TOGETHER", together)
+        found = scan_classes(str(root), asked, above)
+    for folder, one in zip(asked, found, strict=True):
+        alone = scan_class(str(root), folder, above)
+        walked = [] if folder == "loop" else pictures_by_walking(root, folder)
+        assert paths_of(one) == paths_of(alone) == sorted(walked, key=natural_key)
+        assert (one.others, one.odd, one.problems) == (alone.others, alone.odd, alone.problems)
+    assert len(found[0]) == 0 and found[1].problems == [f"{root}/absent: No such file or directory"]
 
 
 def test_pictures_beside_a_folder_of_pictures_are_in_natural_order(tmp_path: Path) -> None:
