@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -30,6 +30,7 @@ from holdfast.data.listing import (
     words_at,
 )
 from holdfast.data.natural import natural_key, natural_order
+from holdfast.data.paths import PathTable
 
 Inode = tuple[int, int]  # device and number: what a folder is, whatever path led there
 _CLUTTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
@@ -52,7 +53,8 @@ class ClassFolder:
         folders: paths below the root, with a `/` at the end.
         others: files that are no pictures by their names.
         odd: pipes, sockets and devices.
-        problems: what cannot be read or named, one line each.
+        unreadable: folders that cannot be read, one line each.
+        misnamed: files and folders whose names are not UTF-8, one line each.
     """
 
     names: Bytes = field(default_factory=lambda: np.zeros(0, np.uint8))
@@ -61,7 +63,13 @@ class ClassFolder:
     folders: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    misnamed: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What cannot be read or named, one line each."""
+        return self.unreadable + self.misnamed
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -93,7 +101,7 @@ def scan_class(root: str, folder: str, above: Iterable[Inode]) -> ClassFolder:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            found.problems.append(f"{shown(path)}: {error.strerror}")
+            found.unreadable.append(f"{shown(path)}: {error.strerror}")
             continue
         waiting += [f"{below}/{name}" for name in sorted(folders, reverse=True)]
         if len(lengths):
@@ -160,7 +168,7 @@ def _keep(text: str, what: str, kept: list[str], path: str, found: ClassFolder) 
     if is_text(text):
         kept.append(text)
     else:
-        found.problems.append(f"{shown(path)}: the {what} name {text!r} is not UTF-8")
+        found.misnamed.append(f"{shown(path)}: the {what} name {text!r} is not UTF-8")
 
 
 def _few_in_order(pictures: list[str]) -> tuple[Bytes, Ints]:
@@ -203,6 +211,17 @@ def _named_as_pictures(names: Names) -> npt.NDArray[np.bool_]:
 @lru_cache(4096)
 def _is_picture_ending(ending: int) -> bool:
     return is_image_name("_" + ending.to_bytes(8, "little")[:_LONGEST_SUFFIX].decode("latin-1"))
+
+
+def paths_of(parts: Sequence[ClassFolder]) -> PathTable:
+    """Returns the pictures of class folders, one folder's after the other's; at least one folder."""
+    firsts = np.cumsum([0, *(len(part.folders) for part in parts)])
+    return PathTable(
+        np.concatenate([part.names for part in parts]),
+        np.cumsum(np.concatenate([part.lengths for part in parts])),
+        np.concatenate([part.folder_of + first for part, first in zip(parts, firsts[:-1], strict=True)]),
+        [folder for part in parts for folder in part.folders],
+    )
 
 
 def _join(parts: list[tuple[Bytes, Ints]], found: ClassFolder) -> None:

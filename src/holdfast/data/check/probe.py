@@ -66,7 +66,8 @@ def probe_without_likeness(path: Path, shown: str | None = None, *, keep: bool =
     try:
         data = read_image_file(path)
     except DataError as error:
-        return Facts(-1, "", "unreadable", f"{shown}: {_reason(error, path)}"), None
+        reason = f"a link to {path.readlink()}, which is not there" if _is_dead_link(path) else _reason(error, path)
+        return Facts(-1, "", "unreadable", f"{shown}: {reason}"), None
     digest = xxhash.xxh3_128_hexdigest(data)
     if not data:
         return Facts(0, digest, "empty", f"{shown}: the file is empty (0 bytes)"), None
@@ -132,6 +133,10 @@ def _counted(facts: Iterable[Facts], progress: Callable[[int], None] | None) -> 
         if progress is not None:
             progress(number)
         yield one
+
+
+def _is_dead_link(path: Path) -> bool:
+    return path.is_symlink() and not os.path.lexists(path.parent / path.readlink())  # not one to itself
 
 
 def _reason(error: DataError, path: Path) -> str:
