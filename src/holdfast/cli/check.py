@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from holdfast.cli.options import json_option, print_json, quiet_option, traceback_option
+
+if TYPE_CHECKING:
+    from holdfast.data.check import Report
 
 
 @click.command("check")
@@ -66,11 +70,8 @@ def command(
 
     Exit code 0: no errors. 3: errors.
     """
-    from rich.console import Console as RichConsole
-
     from holdfast.data.check import check_data
     from holdfast.data.check.page import refuse_to_overwrite, write_page
-    from holdfast.data.check.table import print_report
     from holdfast.run.console import Console
 
     if html is not None:
@@ -95,10 +96,18 @@ def command(
     if as_json:
         print_json(report.to_json())
     elif not quiet or not report.ok:
-        terminal = sys.stdout.isatty()
-        print_report(report, RichConsole(highlight=False, no_color=not terminal, width=None if terminal else 160))
+        _print(report)
     if html is not None:
         write_page(report, html)
         if not quiet:
             click.echo(f"wrote {html}", err=True)
     return 0 if report.ok else 3
+
+
+def _print(report: Report) -> None:
+    from rich.console import Console
+
+    from holdfast.data.check.table import print_report
+
+    terminal = sys.stdout.isatty()
+    print_report(report, Console(highlight=False, no_color=not terminal, width=None if terminal else 160))

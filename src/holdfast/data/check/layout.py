@@ -109,7 +109,7 @@ def layout_of(collection: Collection) -> Layout:
         sets[indices] = name
     notes = [_of_notice(line) for line in collection.notices]
     return Layout(
-        [pictures.name(i) for i in range(len(pictures))],
+        list(pictures.paths) if isinstance(pictures, FilePictures) else list(map(pictures.name, range(len(pictures)))),
         pictures.labels,
         sets.tolist(),
         list(pictures.classes),
