@@ -244,9 +244,10 @@ def _case(item: Item, report: Report, thumbnails: _Thumbnails) -> str:
     more = len(item.pictures) - _SIDE_BY_SIDE
     if more > 0:
         cards += f'<span class="more">and {more:,} more</span>'
-    alone = len(item.pictures) == 1
-    name = report.layout.names[item.pictures[0]]
-    text = item.text.removeprefix(f"{shown(name)}: ") if alone else ""
+    name = shown(report.layout.names[item.pictures[0]])
+    # A line that is a list of names says nothing that the cards do not; a group's name and numbers do.
+    named = len(item.pictures) > 1 and name in item.text
+    text = "" if named else item.text.removeprefix(f"{name}: ")
     note = f"<p>{escape(text)}</p>" if text else ""
     return f'<div class="case">{cards}{note}</div>'
 
