@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from holdfast.cli.options import json_option, print_json, quiet_option, traceback_option
+
+if TYPE_CHECKING:
+    from holdfast.data.check import Report
 
 
 @click.command("check")
@@ -16,6 +20,8 @@ from holdfast.cli.options import json_option, print_json, quiet_option, tracebac
     "--html", type=click.Path(path_type=Path, dir_okay=False), help="write a page with thumbnails to this file"
 )
 @click.option("--strict", is_flag=True, help="warnings are errors")
+@click.option("--split", metavar="FILE", help="the table that divides DATA, of `holdfast split` or of a run")
+@click.option("--fold", type=click.IntRange(min=1), help="the fold of that table that validates")
 @click.option(
     "--group-by", metavar="COLUMN|REGEX", help="no group may stand in two sets: a column, or a regex on paths"
 )
@@ -40,6 +46,8 @@ def command(
     data: str,
     html: Path | None,
     strict: bool,
+    split: str | None,
+    fold: int | None,
     group_by: str | None,
     near_distance: int,
     quick: bool,
@@ -62,13 +70,12 @@ def command(
 
     Exit code 0: no errors. 3: errors.
     """
-    from rich.console import Console as RichConsole
-
     from holdfast.data.check import check_data
-    from holdfast.data.check.page import write_page
-    from holdfast.data.check.table import print_report
+    from holdfast.data.check.page import refuse_to_overwrite, write_page
     from holdfast.run.console import Console
 
+    if html is not None:
+        refuse_to_overwrite(html)  # before the work, not after it
     talk = Console(quiet=quiet or as_json, to_stderr=True)
     with talk.progress("checking pictures", 1, unit="picture") as bar:
         report = check_data(
@@ -77,6 +84,8 @@ def command(
             image_dir=image_dir,
             file_column=file_column,
             label_column=label_column,
+            split=split,
+            fold=fold,
             group_by=group_by,
             duplicates=not no_duplicates,
             near_distance=None if quick else near_distance,
@@ -84,13 +93,21 @@ def command(
             workers=workers,
             begin=bar.begin,
         )
-    if html is not None:
-        write_page(report, html)
     if as_json:
         print_json(report.to_json())
     elif not quiet or not report.ok:
-        terminal = sys.stdout.isatty()
-        print_report(report, RichConsole(highlight=False, no_color=not terminal, width=None if terminal else 160))
-        if html is not None:
+        _print(report)
+    if html is not None:
+        write_page(report, html)
+        if not quiet:
             click.echo(f"wrote {html}", err=True)
     return 0 if report.ok else 3
+
+
+def _print(report: Report) -> None:
+    from rich.console import Console
+
+    from holdfast.data.check.table import print_report
+
+    terminal = sys.stdout.isatty()
+    print_report(report, Console(highlight=False, no_color=not terminal, width=None if terminal else 160))

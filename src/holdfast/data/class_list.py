@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from holdfast.data.notice import Notice
 from holdfast.data.sample import SetName
 from holdfast.data.scan import shown
 from holdfast.errors import DataError, first_of
@@ -55,12 +56,12 @@ def agree_on_classes(
                 problems.append(f"class {name!r} is in {set_name} but not in train ({where}){hint}")
         absent = [name for name in members[train] if name not in members[set_folder]]
         if len(absent) == 1:
-            notices.append(f"class {absent[0]!r} has no pictures in {set_name}; indices stay as they are in train")
+            text = f"class {absent[0]!r} has no pictures in {set_name}; indices stay as they are in train"
+            notices.append(Notice(text, "class-missing"))
         elif absent:
             first = ", ".join(map(repr, absent[:_SHOWN])) + (", …" if len(absent) > _SHOWN else "")
-            notices.append(
-                f"{len(absent):,} classes have no pictures in {set_name}; indices stay as they are in train: {first}"
-            )
+            text = f"{len(absent):,} classes have no pictures in {set_name}; indices stay as they are in train: {first}"
+            notices.append(Notice(text, "class-missing"))
     if problems:
         raise DataError(
             f"The class folders of {root} do not agree ({len(problems)} problem{'s' if len(problems) > 1 else ''}):\n"
@@ -98,18 +99,22 @@ def _against_the_list(folder: Path, asked: Sequence[str], there: Iterable[str]) 
 
 
 def _oddities(names: Sequence[str]) -> list[str]:
-    notices = []
+    notices: list[str] = []
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(alike(name), []).append(name)
     notices += [
-        f"classes {' and '.join(map(repr, same))} differ only in case, spaces or accents' encoding; each is a class of "
-        "its own"
+        Notice(
+            f"classes {' and '.join(map(repr, same))} differ only in case, spaces or accents' encoding; each is a "
+            "class of its own",
+            "class-names-alike",
+        )
         for same in groups.values()
         if len(same) > 1
     ]
     if all(name.isdecimal() for name in names):
         order = ", ".join(f"{name}→{index}" for index, name in enumerate(names[:_SHOWN]))
         more = ", …" if len(names) > _SHOWN else ""
-        notices.append(f"class folders are numbers; folder → index in natural order: {order}{more}")
+        text = f"class folders are numbers; folder → index in natural order: {order}{more}"
+        notices.append(Notice(text, "class-names-numeric"))
     return notices

@@ -60,11 +60,22 @@ class TableFiles:
         return _sets_of(self.set_names)
 
 
-def files_and_sets(table: Table, image_dir: Path | None = None, file_column: str | None = None) -> TableFiles:
+class TableProblems(DataError):
+    """What is wrong with a table's rows. Attributes: `problems`, all of it, a line each; the text has the first ten."""
+
+    def __init__(self, message: str, problems: list[str]) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+def files_and_sets(
+    table: Table, image_dir: Path | None = None, file_column: str | None = None, *, once: bool = True
+) -> TableFiles:
     """Returns the file and the set of every row, where each row is a picture of its own.
 
     Args:
         table, image_dir, file_column: see `read_csv`.
+        once: whether it is a problem that two rows name one file.
 
     Raises:
         DataError: there is no column of file names, or no image directory.
@@ -72,7 +83,7 @@ def files_and_sets(table: Table, image_dir: Path | None = None, file_column: str
     files = _files_and_sets(table, image_dir, file_column)
     first_line: dict[str, int] = {}
     for row, path in zip(table.rows, files.paths, strict=True):
-        if path and (line := first_line.setdefault(path, row.line)) != row.line:
+        if once and path and (line := first_line.setdefault(path, row.line)) != row.line:
             files.problems.append(f"line {row.line}: {path} stands in line {line} already")
     return dataclasses.replace(files, problems=_by_line(table, files.problems))
 
@@ -121,7 +132,8 @@ def read_csv(
     problems += written_differently(labelled) if classes is None else unlisted(labelled, classes)
     if problems := sorted(rows.problems + _by_line(rows, problems), key=_line_of):
         count = f"{len(problems):,} problem{'s' if len(problems) > 1 else ''} in its {len(labelled):,} rows"
-        raise DataError(f"Reading {table}: {count}:\n{first_of(problems)}\nMend them and try again.")
+        text = f"Reading {table}: {count}:\n{first_of(problems)}\nMend them and try again."
+        raise TableProblems(text, problems)
     names = [names[k] for k in kept]
     class_names = list(classes) if classes is not None else sorted(set(names), key=natural_key)
     _check_classes(table, class_names, names)

@@ -16,6 +16,7 @@ from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from holdfast.data.sample import Indices
 
@@ -75,12 +76,14 @@ def near_duplicates(
     flat = thumbnails.reshape(len(thumbnails), -1)
     # Equal pictures need not be compared among themselves: one stands for all.
     rows = np.concatenate([hashes.astype(">u8").view(np.uint8).reshape(-1, 8), flat], axis=1)
-    _, first, copy_of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    copy_of = copy_of.reshape(-1)
-    kept = np.flatnonzero(flat[first].std(axis=1) >= PLAIN_DEVIATION)
+    # Sorted by a digest: sorting rows of 200 bytes takes longer than all that follows.
+    digests = np.fromiter(map(xxhash.xxh3_64_intdigest, rows), np.uint64, len(rows))
+    _, first, copy_of = np.unique(digests, return_index=True, return_inverse=True)
+    vectors, deviations = _unit_vectors(flat[first])
+    kept = np.flatnonzero(deviations >= PLAIN_DEVIATION)
     kept = kept[np.argsort(hashes[first[kept]], kind="stable")]  # in a crowded bucket, likely copies are neighbours
     leader = np.arange(len(first))
-    hashes, vectors = hashes[first[kept]], _unit_vectors(flat[first[kept]])
+    hashes, vectors = hashes[first[kept]], vectors[kept]
     own = np.arange(len(kept))
     for a, b in _candidates(hashes, distance):
         apart = np.flatnonzero(own[a] != own[b])
@@ -109,9 +112,12 @@ def _candidates(hashes: Hashes, distance: int) -> Iterator[tuple[Indices, Indice
     """Yields pairs (a, b) of indices whose hashes differ in `distance` bits at most; a pair may come more than once."""
     num_bands = distance + 2
     # Every num_bands-th bit: neighbouring bits are alike in pictures, and bands of them would leave crowded buckets.
-    bands = [sum(1 << bit for bit in range(band, 64, num_bands)) for band in range(num_bands)]
+    width = -(-64 // num_bands)
+    bands = [_gathered(hashes, range(band, 64, num_bands)) for band in range(num_bands)]
     for one, other in combinations(bands, 2):
-        key = hashes & np.uint64(one | other)
+        key = one << np.uint64(width) | other
+        if 2 * width <= 16:
+            key = key.astype(np.uint16)  # NumPy sorts these by counting
         order = np.argsort(key, kind="stable")
         key, sorted_hashes = key[order], hashes[order]
         start, step = np.arange(len(key)), 0
@@ -134,16 +140,25 @@ def _candidates(hashes: Hashes, distance: int) -> Iterator[tuple[Indices, Indice
             yield _concatenated(found)
 
 
+def _gathered(hashes: Hashes, bits: range) -> Hashes:
+    """Returns the hashes' bits at these places, side by side."""
+    found = np.zeros_like(hashes)
+    for place, bit in enumerate(bits):
+        found |= (hashes >> np.uint64(bit) & np.uint64(1)) << np.uint64(place)
+    return found
+
+
 def _concatenated(found: list[tuple[Indices, Indices]]) -> tuple[Indices, Indices]:
     return np.concatenate([a for a, _ in found]), np.concatenate([b for _, b in found])
 
 
-def _unit_vectors(flat: Thumbnails) -> npt.NDArray[np.float32]:
-    """Returns `[N, T]` float32 of mean 0 and length 1: their dot product is the correlation."""
+def _unit_vectors(flat: Thumbnails) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Returns `[N, T]` float32 of mean 0 and length 1, whose dot product is the correlation, and deviations `[N]`."""
     vectors = flat.astype(np.float32)
     vectors -= vectors.mean(axis=1, keepdims=True)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-    return vectors
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    vectors /= np.maximum(lengths, 1e-6)[:, None]
+    return vectors, lengths / np.float32(np.sqrt(flat.shape[1]))
 
 
 def _join(leader: Indices, a: Indices, b: Indices) -> Indices:

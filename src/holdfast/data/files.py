@@ -40,12 +40,23 @@ IMAGE_SUFFIXES = frozenset(
     ]
 )
 
+# Pictures too, but not such as are looked for: phones', drawings', cameras' and instruments' own.
+_UNREAD_SUFFIXES = frozenset((
+    ".heic", ".heif", ".hif", ".jxl", ".svg", ".psd", ".xcf", ".pdf", ".eps", ".ico", ".pcx", ".exr", ".hdr", ".dcm",
+    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".npy", ".j2k", ".jpx", ".jxr", ".nii",
+))  # fmt: skip
+
 _MANY = 4096  # paths that are looked at together
 
 
 def is_image_name(name: str) -> bool:
     """Returns whether a file of this name is meant to be a picture; hidden files are not."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  # 1M files
+
+
+def is_unread_kind(name: str) -> bool:
+    """Returns whether a file is a picture by its name, and of a kind that has to be converted first."""
+    return os.path.splitext(name)[1].lower() in _UNREAD_SUFFIXES  # noqa: PTH122  # 1M files
 
 
 class FilePictures:

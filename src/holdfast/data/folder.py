@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from holdfast.data.class_list import Members, agree_on_classes
-from holdfast.data.files import FilePictures, is_image_name
+from holdfast.data.files import FilePictures, is_image_name, is_unread_kind
 from holdfast.data.listing import give_back_freed_memory
 from holdfast.data.natural import natural_key, natural_sorted
-from holdfast.data.paths import PathTable
+from holdfast.data.notice import Kind, Notice
 from holdfast.data.sample import SET_NAMES, Collection, Indices, SetName
-from holdfast.data.scan import ClassFolder, is_clutter_folder, is_text, scan_classes, shown
+from holdfast.data.scan import ClassFolder, is_clutter_folder, is_text, paths_of, scan_classes, shown
 from holdfast.errors import DataError, first_of
 
 _SET_FOLDERS: dict[str, SetName] = {
@@ -52,14 +52,23 @@ def read_folder(root: Path, classes: Sequence[str] | None = None) -> Collection:
     found = _find_sets(root, top)
     notices: list[str] = []
     class_folders: dict[str, list[str]] = {}
+    if "" not in found and top.num_loose:
+        text = f"pictures in no class folder of {root}, left out: {_listed(top.loose, top.num_loose)}"
+        notices.append(Notice(text, "loose-pictures"))
     for set_folder in found:
         inside = _look_into(root / set_folder) if set_folder else top
         class_folders[set_folder] = _class_names(root / set_folder, inside)
         if inside.num_loose:
             loose = _listed(inside.loose, inside.num_loose)
-            notices.append(f"pictures in no class folder of {root / set_folder}, left out: {loose}")
+            text = f"pictures in no class folder of {root / set_folder}, left out: {loose}"
+            notices.append(Notice(text, "loose-pictures"))
+        if inside.dead:
+            text = f"links in {root / set_folder} that lead nowhere, left out: {_listed(inside.dead, len(inside.dead))}"
+            notices.append(Notice(text, "dead-links"))
     if "" not in found and (beside := [name for name in top.folders if name not in found]):
-        notices.append(f"folders beside those of the sets, left out: {_listed(beside, len(beside))}")
+        notices.append(
+            Notice(f"folders beside those of the sets, left out: {_listed(beside, len(beside))}", "left-out")
+        )
     files = _scan_all(root, class_folders)
     _tell_what_else(root, files, notices)
     members: Members = {s: {c: len(f) for c, f in scanned.items()} for s, scanned in files.items()}
@@ -95,13 +104,22 @@ class ImageFolder(FilePictures):
         self.sets = collection.sets
 
 
+def set_of_folder(name: str) -> SetName | None:
+    """Returns the set that a folder of this name holds, None for another name; class folders must lie below it."""
+    return _SET_FOLDERS.get("".join(c for c in name.lower() if c not in " -_"))
+
+
 @dataclass(frozen=True)
 class _Inside:
-    """What lies directly in the root or a set's folder: folders by name, and pictures, of which the first are named."""
+    """What lies directly in the root or a set's folder: folders by name, and pictures, of which the first are named.
+
+    `dead` are links that lead nowhere: the class folders of a disk that is not mounted, maybe.
+    """
 
     folders: list[str]
     loose: list[str]
     num_loose: int
+    dead: list[str]
 
 
 def _look_into(folder: Path) -> _Inside:
@@ -109,11 +127,13 @@ def _look_into(folder: Path) -> _Inside:
         raise DataError(
             f"{folder} is not a folder. Expected a folder of class folders, such as {folder}/cats and {folder}/dogs."
         )
-    folders, loose = [], []
+    folders, loose, dead = [], [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir():
+                if entry.is_symlink() and is_dead(folder / entry.name):
+                    dead.append(entry.name)
+                elif entry.is_dir():
                     if not is_clutter_folder(entry.name):
                         folders.append(entry.name)
                 elif is_image_name(entry.name):
@@ -123,14 +143,25 @@ def _look_into(folder: Path) -> _Inside:
     if bad := sorted(name for name in folders if not is_text(name)):
         problems = [f"{shown(str(folder))}: the folder name {name!r} is not UTF-8" for name in bad]
         raise DataError(f"These folders cannot be named in a table:\n{first_of(problems)}\nRename them.")
-    return _Inside(sorted(folders), heapq.nsmallest(_FIRST, loose, key=natural_key), len(loose))
+    return _Inside(sorted(folders), heapq.nsmallest(_FIRST, loose, key=natural_key), len(loose), sorted(dead))
+
+
+def is_dead(link: Path) -> bool:
+    """Returns whether a link leads nowhere, or round in circles."""
+    try:
+        link.stat()
+    except PermissionError:
+        return False  # there may be something behind it, which is told by whoever reads it
+    except OSError:
+        return True
+    return False
 
 
 def _find_sets(root: Path, top: _Inside) -> dict[str, SetName | None]:
     """Returns set folder → set name; `{"": None}` when the class folders lie directly in `root`."""
     found: dict[str, SetName | None] = {}
     for name in top.folders:
-        set_name = _SET_FOLDERS.get("".join(c for c in name.lower() if c not in " -_"))
+        set_name = set_of_folder(name)
         # A class may be called "train" too: it is a set only when class folders lie below it.
         if set_name and _look_into(root / name).folders:
             if set_name in found.values():
@@ -191,12 +222,17 @@ def _tell_what_else(root: Path, files: dict[str, dict[str, ClassFolder]], notice
             f"Reading {root}: {len(problems)} {'things' if len(problems) > 1 else 'thing'} in it cannot be used:\n"
             f"{first_of(problems)}\nMake what is unreadable readable, rename what is not UTF-8, or move it out of DATA."
         )
-    for text, lists in (
-        ("not pictures by their names, left out", [found.others for found in scanned]),
-        ("neither files nor folders, left out unopened", [found.odd for found in scanned]),
-    ):
-        if left_out := [name for names in lists for name in names]:
-            notices.append(f"{text}: {_listed(heapq.nsmallest(_FIRST, left_out, key=natural_key), len(left_out))}")
+    others = [name for found in scanned for name in found.others]
+    unread = [name for name in others if is_unread_kind(name)]
+    kinds: tuple[tuple[str, Kind, list[str]], ...] = (
+        ("pictures of kinds that are not read, left out", "unread-kinds", unread),
+        ("not pictures by their names, left out", "left-out", [n for n in others if not is_unread_kind(n)]),
+        ("neither files nor folders, left out unopened", "left-out", [name for found in scanned for name in found.odd]),
+    )
+    for text, kind, left_out in kinds:
+        if left_out:
+            names = heapq.nsmallest(_FIRST, left_out, key=natural_key)
+            notices.append(Notice(f"{text}: {_listed(names, len(left_out))}", kind))
 
 
 def _collect(
@@ -220,17 +256,10 @@ def _collect(
                 place += len(part.lengths)
         if set_name is not None:
             sets[set_name] = np.arange(start, place)
-    counts = [len(part.lengths) for part in parts]
-    num_folders = [len(part.folders) for part in parts]
-    folder_of = np.concatenate([part.folder_of for part in parts])
-    folder_of += np.repeat(np.cumsum([0, *num_folders[:-1]], dtype=np.int32), counts)
-    table = PathTable(
-        np.concatenate([part.names for part in parts]),
-        np.concatenate([part.lengths for part in parts]),
-        folder_of,
-        [folder for part in parts for folder in part.folders],
+    counts = [len(part) for part in parts]
+    return Collection(
+        FilePictures(root, paths_of(parts), np.repeat(np.array(labels, np.int64), counts), names), sets, notices
     )
-    return Collection(FilePictures(root, table, np.repeat(np.array(labels, np.int64), counts), names), sets, notices)
 
 
 _FIRST = 5  # names shown of many

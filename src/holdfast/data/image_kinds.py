@@ -153,7 +153,7 @@ def describe(data: bytes, size: int | None = None) -> str:
         return f"a JPEG begins only at byte {junk:,}; take away what stands before it"
     if b"\r\n\x1a\n" not in data[:8] and data[:4] == b"\x89PNG":
         return "it is a PNG damaged by a transfer as text"
-    return f"{size:,} bytes that no decoder recognises"
+    return f"{size:,} byte{'s' if size != 1 else ''} that no decoder recognises"
 
 
 def _kind_of_boxes(data: bytes) -> str | None:

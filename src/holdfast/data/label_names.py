@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+from holdfast.data.notice import Notice
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
 _MISSING = frozenset({"nan", "null", "none", "n/a", "#n/a"})  # what programs write for a missing value
 
@@ -68,10 +70,11 @@ def label_notices(index: Mapping[str, int], num_rows: Mapping[str, int]) -> list
         index: class name → its place.
         num_rows: class name → how many rows have it.
     """
-    notices = []
+    notices: list[str] = []
     if all(_NUMBER.fullmatch(name) for name in index):
         shown = ", ".join(f"{name}→{place}" for name, place in list(index.items())[:12])
-        notices.append(f"labels are numbers; {shown}{', …' if len(index) > 12 else ''}")
+        text = f"labels are numbers; {shown}{', …' if len(index) > 12 else ''}"
+        notices.append(Notice(text, "class-names-numeric"))
     notices.extend(
         f"label {name!r} ({num_rows[name]:,} rows) is taken for a class name; if it means that the label is missing, "
         "leave these rows out"

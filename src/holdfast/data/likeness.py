@@ -47,7 +47,9 @@ def sampled(pixels: Bytes) -> Bytes:
     """Returns every n-th pixel of every n-th row, `[C, h, w]` with sides of 192 at most: all that a likeness needs."""
     _, height, width = pixels.shape
     down, across = -(-height // _SAMPLED_SIDE), -(-width // _SAMPLED_SIDE)
-    return pixels[:, down // 2 :: down, across // 2 :: across].copy()
+    if down == across == 1:
+        return pixels
+    return pixels[:, down // 2 :: down, across // 2 :: across].copy()  # a view would keep the whole picture
 
 
 def likenesses_of(samples: Sequence[Bytes]) -> list[Likeness]:

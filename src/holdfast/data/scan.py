@@ -31,6 +31,7 @@ from holdfast.data.listing import (
     words_at,
 )
 from holdfast.data.natural import natural_key, natural_order, order_in_folders
+from holdfast.data.paths import PathTable
 
 Inode = tuple[int, int]  # device and number: what a folder is, whatever path led there
 _CLUTTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
@@ -57,7 +58,8 @@ class ClassFolder:
         folders: paths below the root, with a `/` at the end.
         others: files that are no pictures by their names.
         odd: pipes, sockets and devices.
-        problems: what cannot be read or named, one line each.
+        unreadable: folders that cannot be read, one line each.
+        misnamed: files and folders whose names are not UTF-8, one line each.
     """
 
     names: Bytes = field(default_factory=lambda: np.zeros(0, np.uint8))
@@ -66,7 +68,13 @@ class ClassFolder:
     folders: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    misnamed: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What cannot be read or named, one line each."""
+        return self.unreadable + self.misnamed
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -96,7 +104,7 @@ def scan_classes(root: str, folders: Sequence[str], above: Iterable[Inode]) -> l
         try:
             inode = _read(begin + folder, records, outside)
         except OSError as error:
-            found[folder] = ClassFolder(problems=[f"{shown(begin + folder)}: {error.strerror}"])
+            found[folder] = ClassFolder(unreadable=[f"{shown(begin + folder)}: {error.strerror}"])
             continue
         if inode is None:
             found[folder] = ClassFolder()
@@ -163,7 +171,7 @@ def _plain_folders(folders: list[str], names: Names, firsts: Ints) -> dict[str, 
         part, start, end = data[edges[place] : edges[place + 1]], bounds[place], bounds[place + 1]
         if is_sure[place] and (is_ascii or part.max() < _ASCII):
             found[folder] = ClassFolder(
-                part, lengths[start:end], only_folder[start:end], [f"{folder}/"], _NOTHING, _NOTHING, _NOTHING
+                part, lengths[start:end], only_folder[start:end], [f"{folder}/"], *(_NOTHING,) * 4
             )
     return found
 
@@ -199,7 +207,7 @@ def _folders_below(
         try:
             inode = _read(begin + below, records, seen)
         except OSError as error:
-            found.problems.append(f"{shown(begin + below)}: {error.strerror}")
+            found.unreadable.append(f"{shown(begin + below)}: {error.strerror}")
             continue
         if inode is not None:
             seen.add(inode)
@@ -260,7 +268,7 @@ def _keep(text: str, what: str, kept: list[str], path: str, found: ClassFolder) 
     if is_text(text):
         kept.append(text)
     else:
-        found.problems.append(f"{shown(path)}: the {what} name {text!r} is not UTF-8")
+        found.misnamed.append(f"{shown(path)}: the {what} name {text!r} is not UTF-8")
 
 
 def _few_in_order(pictures: list[str]) -> tuple[Bytes, Lengths]:
@@ -305,6 +313,19 @@ def _named_as_pictures(names: Names) -> npt.NDArray[np.bool_]:
 @lru_cache(4096)
 def _is_picture_ending(ending: int) -> bool:
     return is_image_name("_" + ending.to_bytes(8, "little")[:_LONGEST_SUFFIX].decode("latin-1"))
+
+
+def paths_of(parts: Sequence[ClassFolder]) -> PathTable:
+    """Returns the pictures of class folders, one folder's after the other's; at least one folder."""
+    counts, num_folders = [len(part) for part in parts], [len(part.folders) for part in parts]
+    folder_of = np.concatenate([part.folder_of for part in parts])
+    folder_of += np.repeat(np.cumsum([0, *num_folders[:-1]], dtype=np.int32), counts)
+    return PathTable(
+        np.concatenate([part.names for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+        folder_of,
+        [folder for part in parts for folder in part.folders],
+    )
 
 
 def _join(parts: list[tuple[Bytes, Lengths]], found: ClassFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,8 +51,8 @@ def open_data(
     if source.startswith("torchvision:"):
         return _open_torchvision(source.removeprefix("torchvision:"))
     path = Path(source).expanduser()
-    if not path.exists():
-        raise DataError(f"There is nothing at {source}. Expected {_FORMS}.")
+    if not source or not _is_there(path):
+        raise DataError(f"There is nothing at {source or repr(source)}. Expected {_FORMS}.")
     if path.is_file():
         if is_table:
             directory = Path(image_dir).expanduser() if image_dir else None
@@ -67,13 +68,32 @@ def open_data(
         if idx_folder := find_idx_folder(path.parent):
             return read_idx_folder(idx_folder)
         raise DataError(f"{source} is a file, and not a CSV. Expected {_FORMS}.")
+    if is_empty(path):
+        raise DataError(f"{source} is an empty folder. Expected one folder a class in it, such as {source}/cats/1.jpg.")
     if idx_folder := find_idx_folder(path):
         if classes is not None:
             raise DataError(f"A list of classes is for folders and CSVs; the IDX files in {source} have numbers.")
         return read_idx_folder(idx_folder)
-    if not any(path.iterdir()):
-        raise DataError(f"{source} is an empty folder. Expected one folder a class in it, such as {source}/cats/1.jpg.")
     return read_folder(path, classes)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise DataError(f"Reading {path}: {error.strerror}. Make the folders above it readable.") from error
+
+
+def is_empty(folder: Path) -> bool:
+    """Returns whether there is nothing in a folder. Raises DataError when it cannot be looked into."""
+    try:
+        with os.scandir(folder) as entries:
+            found = next(entries, None)
+            if found is not None:
+                found.stat(follow_symlinks=False)  # listing is one right, opening what is listed another
+            return found is None
+    except OSError as error:
+        raise DataError(f"Reading {folder}: {error.strerror}. Make it readable.") from error
 
 
 def _open_torchvision(spec: str) -> Collection:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import os
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +26,7 @@ from holdfast.data.index import (
     sets_from_index,
 )
 from holdfast.data.sample import Collection, Indices, SetName
+from holdfast.data.split_file import with_split
 from holdfast.errors import DataError, first_of
 from holdfast.run.console import Console
 from holdfast.run.directory import RunDirectory
@@ -70,10 +72,12 @@ def prepare_new(config: Config, collection: Collection, directory: RunDirectory,
     checked: list[CheckedFile] | None = None
     if isinstance(pictures, FilePictures):
         with console.progress("checking pictures", len(pictures), unit="picture") as bar:
-            checked = check_files(pictures, bar.update)
+            given = bool(collection.sets or config.split)  # our own division has no copies in two sets
+            checked = check_files(pictures, bar.update, likeness=given)
         collection = _without_bad(collection, checked, config, directory, console)
-        _tell(short_findings(collection, checked), config, console)
     division, notices = divide(config, collection, checked)
+    if checked is not None:
+        _tell(short_findings(with_split(collection, config.split, config.fold), checked), config, console)
     sets = division.sets
     if "val" not in sets:
         raise DataError(
@@ -119,9 +123,16 @@ def _tell(findings: list[Finding], config: Config, console: Console) -> None:
         if finding.severity == "error" and config.on_bad_image == "error":
             raise DataError(
                 f"{finding.title[0].upper()}{finding.title[1:]}:\n{first_of([item.text for item in finding.items])}\n"
-                f"{finding.advice} `holdfast check {config.data}` shows them; --on-bad-image skip trains all the same."
+                f"{finding.advice} `{_check_command(config)}` shows them; --on-bad-image skip trains all the same."
             )
-        console.warn(f"{finding.title}: `holdfast check {config.data}` shows them")
+        console.warn(f"{finding.title}: `{_check_command(config)}` shows them")
+
+
+def _check_command(config: Config) -> str:
+    words = ["holdfast", "check", config.data]
+    for name, value in (("--image-dir", config.image_dir), ("--split", config.split), ("--fold", config.fold)):
+        words += [name, str(value)] if value is not None else []
+    return shlex.join(words)
 
 
 def _without_bad(

@@ -30,18 +30,20 @@ def _names(classes: list[str]) -> list[Finding]:
     alike: dict[str, list[str]] = defaultdict(list)
     for name in classes:
         folded = unicodedata.normalize("NFKC", name).casefold()
-        alike["".join(c for c in folded if c.isalnum()) or folded].append(name)
-    items = [Item("  =  ".join(repr(n) for n in names)) for names in alike.values() if len(names) > 1]
+        key = "".join(c for c in folded if c.isalnum()) or folded
+        alike[str(int(key)) if key.isdecimal() else key].append(name)
+    items = [Item("  =  ".join(map(_told_apart, names))) for names in alike.values() if len(names) > 1]
     findings = []
     if items:
-        title = f"{count(len(items), 'group')} of class names that differ only in case, spaces or punctuation"
+        groups = count(len(items), "group")
+        title = f"{groups} of class names that differ only in case, spaces, punctuation or leading zeros"
         findings.append(
-            Finding("warning", "class-names-alike", title, "If they mean one class, join them; else rename one.", items)
+            Finding("warning", "class-names-alike", title, "If one class is meant, join; else rename one.", items)
         )
     odd = [Item(repr(name)) for name in classes if name != name.strip() or not name.isprintable()]
     if odd:
         title = f"{count(len(odd), 'class name')} with spaces at an end or characters that do not show"
-        findings.append(Finding("warning", "class-name-odd", title, "Rename them.", odd))
+        findings.append(Finding("warning", "class-name-odd", title, "Rename.", odd))
     numbers = [name for name in classes if name.strip().isdecimal()]
     if numbers and len(numbers) == len(classes):
         shown_first = ", ".join(f"{name}→{k}" for k, name in enumerate(classes[:12]))
@@ -51,6 +53,11 @@ def _names(classes: list[str]) -> list[Finding]:
         else:
             findings.append(Finding("note", "class-names-numeric", f"class names are numbers ({len(classes)} of them)"))
     return findings
+
+
+def _told_apart(name: str) -> str:
+    """Returns the name quoted; one that only its encoding tells from another that looks the same, with escapes."""
+    return repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name)
 
 
 def _missing(counts: dict[str, dict[str, int]]) -> list[Finding]:

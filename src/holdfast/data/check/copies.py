@@ -17,10 +17,15 @@ from holdfast.data.check.layout import Layout
 from holdfast.data.check.probe import Facts
 from holdfast.data.duplicates import NEAR_DISTANCE, exact_duplicates, near_duplicates
 from holdfast.data.groups import group_names
-from holdfast.data.likeness import MIN_SIDE
+from holdfast.data.likeness import MIN_SIDE, Likeness
 from holdfast.data.sample import SET_NAMES, Indices
 
 _SHOWN_IN_A_LINE = 6
+_UNDIVIDED = {  # what a division of our own makes of them
+    "duplicate": "They count more than once. `train` and `split` keep them in one set; other divisions may not.",
+    "near-duplicate": "They count more than once, and a random division may put them on two sides: "
+    "`holdfast split --near-duplicates` keeps them in one set.",
+}
 
 
 def exact_findings(layout: Layout, digests: Sequence[str]) -> list[Finding]:
@@ -30,7 +35,6 @@ def exact_findings(layout: Layout, digests: Sequence[str]) -> list[Finding]:
 
 def near_findings(layout: Layout, facts: Sequence[Facts], distance: int = NEAR_DISTANCE) -> list[Finding]:
     """Returns findings on pictures that look the same and differ in their bytes. Args: `distance`, in bits."""
-    known = [(i, one.likeness) for i, one in enumerate(facts) if one.likeness is not None]
     too_small = sum(not one.fault and one.likeness is None for one in facts)
     found: list[Finding] = []
     if too_small:
@@ -38,18 +42,25 @@ def near_findings(layout: Layout, facts: Sequence[Facts], distance: int = NEAR_D
             f"{count(too_small, 'picture')} below {MIN_SIDE} pixels, or of numbers, compared for equal contents only"
         )
         found.append(Finding("note", "not-compared", title))
+    return found + look_alikes(layout, [one.digest for one in facts], [one.likeness for one in facts], distance)
+
+
+def look_alikes(
+    layout: Layout, digests: Sequence[str], likenesses: Sequence[Likeness | None], distance: int = NEAR_DISTANCE
+) -> list[Finding]:
+    """Returns findings on pictures that look the same and differ in their bytes. Args: one digest and likeness each."""
+    known = [(i, likeness) for i, likeness in enumerate(likenesses) if likeness is not None]
     if len(known) < 2:
-        return found
+        return []
     places = np.array([i for i, _ in known])
     bits = np.array([likeness.bits for _, likeness in known], dtype=np.uint64)
     near = near_duplicates(bits, np.stack([likeness.thumbnail for _, likeness in known]), distance=distance)
-    digests = [one.digest for one in facts]
     groups = [_first_of_each(places[group], digests) for group in near]
     groups = [group for group in groups if len(group) > 1]
-    return found + _findings(layout, groups, "near-duplicate", ("warning", "warning", "note"))
+    return _findings(layout, groups, "near-duplicate", ("warning", "warning", "note"))
 
 
-def _first_of_each(group: Indices, digests: list[str]) -> Indices:
+def _first_of_each(group: Indices, digests: Sequence[str]) -> Indices:
     """Leaves out what was told as an exact copy already: those that differ in their bytes remain."""
     return np.array(list({digests[i]: int(i) for i in group[::-1]}.values())[::-1], dtype=np.int64)
 
@@ -61,7 +72,7 @@ def _findings(
     cases: dict[str, list[Item]] = defaultdict(list)
     for group in groups:
         labels = {int(layout.labels[i]) for i in group if layout.labels[i] >= 0}
-        sets = {layout.sets[i] for i in group}
+        sets = {layout.sets[i] for i in group} - {""}  # a picture in no set leaks nowhere
         kinds = [kind for kind, wrong in (("labels", len(labels) > 1), ("sets", len(sets) > 1)) if wrong]
         for kind in kinds or ["plain"]:
             cases[kind].append(Item(_line(layout, group, kind), tuple(int(i) for i in group)))
@@ -73,8 +84,7 @@ def _findings(
                  "Scores on val and test will be too good. Keep each on one side."),
         "plain": (severities[2], f"{code}-within-set" if any(layout.sets) else code, f"{what}, with one label"
                   + (" in one set" if any(layout.sets) else ""),
-                  "They count more than once." if any(layout.sets)
-                  else "They count more than once, and a random division may put them on two sides."),
+                  "They count more than once." if any(layout.sets) else _UNDIVIDED[code]),
     }  # fmt: skip
     return [
         Finding(texts[kind][0], texts[kind][1], f"{count(len(cases[kind]), 'group')} of {texts[kind][2]}",
@@ -111,10 +121,10 @@ def group_findings(layout: Layout, spec: str) -> list[Finding]:
         members[name].append(index)
     items = []
     for name, indices in members.items():
-        sets = Counter(layout.sets[i] for i in indices)
+        sets = Counter(layout.sets[i] for i in indices if layout.sets[i])
         if len(sets) > 1:
             told = ", ".join(f"{sets[s]:,} in {s}" for s in SET_NAMES if sets[s])
-            one_of_each = {layout.sets[i]: i for i in reversed(indices)}
+            one_of_each = {layout.sets[i]: i for i in reversed(indices) if layout.sets[i]}
             items.append(Item(f"{shown(name)}: {told}", tuple(sorted(one_of_each.values()))))
     findings = [Finding("note", "groups", shown(line)) for line in notices]
     findings.append(Finding("note", "groups", f"{count(len(members), 'group')} by {spec}"))

@@ -14,11 +14,11 @@ SMALL_SIDE = 32  # pixels
 LONG_RATIO = 4.0  # of the long side to the short one; a square crop sees less than a quarter of the picture
 
 _FAULTS = {
-    "unreadable": ("{} that cannot be read", "Make them readable, or take them away."),
-    "empty": ("{} of zero bytes", "Fetch them again, or take them away."),
-    "not-a-picture": ("{} that cannot be decoded as pictures", "Convert them, or take them away."),
-    "damaged": ("{} damaged or cut short", "Fetch them again, or leave them out with train --on-bad-image skip."),
-    "bomb": ("{} with more pixels than are decoded", "Make them smaller."),
+    "unreadable": ("{} that cannot be read", "Make readable, or take away."),
+    "empty": ("{} of zero bytes", "Fetch again, or take away."),
+    "not-a-picture": ("{} that cannot be decoded as a picture", "Convert, or take away."),
+    "damaged": ("{} damaged or cut short", "Fetch again, or leave out with train --on-bad-image skip."),
+    "bomb": ("{} with more pixels than are decoded", "Make smaller."),
 }
 _KIND_OF_SUFFIX = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".gif": "GIF", ".bmp": "BMP",
@@ -38,7 +38,7 @@ def _faults(layout: Layout, facts: Sequence[Facts]) -> list[Finding]:
     for index, one in enumerate(facts):
         if one.fault:
             text = shown(one.problem or "")
-            lie = _lie(layout.names[index], one.kind)
+            lie = _lie(layout.names[index], one.kind) if one.kind != "HEIF" else ""  # its own text says so
             items[one.fault].append(Item(text + (f"; named {lie}, it is {one.kind}" if lie else ""), (index,)))
     return [
         Finding("error", code, title.format(count(len(items[code]), "file")), advice, items[code])
@@ -57,7 +57,7 @@ def _wrong_names(layout: Layout, facts: Sequence[Facts]) -> list[Finding]:
         return []
     title = f"{count(len(items), 'picture')} named as another kind"
     return [
-        Finding("warning", "wrong-type", title, "They are read by their bytes; rename them for other programs.", items)
+        Finding("warning", "wrong-type", title, "Read by the bytes all the same; rename for other programs.", items)
     ]
 
 
@@ -73,11 +73,11 @@ def _unusual(layout: Layout, facts: Sequence[Facts]) -> list[Finding]:
     good = [i for i, one in enumerate(facts) if not one.fault and one.header.width]
     kinds: tuple[tuple[str, Callable[[Facts], str], str, str], ...] = (
         ("sideways", lambda f: f"orientation {f.header.orientation}" if f.header.orientation != 1 else "",
-         "{} stored turned or mirrored (EXIF)", "They are turned upright here; other programs may not."),
+         "{} stored turned or mirrored (EXIF)", "Turned upright here; other programs may not."),
         ("cmyk", lambda f: f.header.mode if f.header.mode in ("CMYK", "YCCK") else "",
-         "{} in CMYK", "They are converted to RGB without a profile; colours may differ from print."),
+         "{} in CMYK", "Converted to RGB without a profile; colours may differ from print."),
         ("deep", lambda f: f"{f.header.bits} bits" if f.header.bits > 8 else "",
-         "{} of more than 8 bits a sample", "They are scaled to 8 bits, not clipped."),
+         "{} of more than 8 bits a sample", "Scaled to 8 bits, not clipped."),
         ("transparent", lambda f: f.header.mode if f.header.transparent else "",
          "{} with transparency", "Transparent pixels show white."),
         ("animated", lambda f: f.kind if f.header.animated else "",
@@ -87,7 +87,7 @@ def _unusual(layout: Layout, facts: Sequence[Facts]) -> list[Finding]:
         ("small", lambda f: _size(f) if min(f.header.width, f.header.height) < SMALL_SIDE else "",
          f"{{}} with a side below {SMALL_SIDE} pixels", ""),
         ("long", lambda f: _size(f) if _ratio(f) > LONG_RATIO else "",
-         f"{{}} more than {LONG_RATIO:.0f} times as long as wide", "A square crop shows a small part of them."),
+         f"{{}} more than {LONG_RATIO:.0f} times as long as wide", "A square crop shows a small part."),
     )  # fmt: skip
     findings = []
     for code, word, title, advice in kinds:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from holdfast.data.image_kinds import FORMATS
-from holdfast.data.jpeg_marks import read_marks
+from holdfast.data.jpeg_marks import JpegMarks, read_marks
 from holdfast.data.orientation import orientation_of
 
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
@@ -47,14 +47,17 @@ class Header(NamedTuple):
     progressive: bool = False
 
 
-def read_header(data: bytes, kind: str) -> Header:
+def read_header(data: bytes, kind: str, marks: JpegMarks | None = None) -> Header:
     """Returns what the header says, as far as it can be read; damage is the decoder's to name.
 
     Args:
         data: the whole file.
         kind: what it is, as `kind_of` says.
+        marks: of a JPEG, for a caller who has read them already.
     """
-    if kind == "JPEG" and (marks := read_marks(data)) is not None and marks.orientation is not None:
+    if kind == "JPEG" and marks is None:
+        marks = read_marks(data)
+    if marks is not None and marks.orientation is not None:
         return Header(
             marks.width,
             marks.height,

@@ -12,14 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
-from holdfast.data.check.finding import Finding, Item, shown
+from holdfast.data.check.finding import Finding, Item, Severity, shown
 from holdfast.data.check.lenient_folder import walk_folder
-from holdfast.data.csv_table import LABEL_COLUMNS, files_and_sets
+from holdfast.data.csv_table import LABEL_COLUMNS, TableProblems, files_and_sets
 from holdfast.data.files import FilePictures, natural_key
+from holdfast.data.notice import Notice
 from holdfast.data.sample import Collection, Indices, Pictures
 from holdfast.data.sources import open_data
+from holdfast.data.split_file import with_split
 from holdfast.data.table import Table, read_rows
 from holdfast.errors import DataError
+
+# Of notices; the others are notes. What is left out by mistake makes a worse model, and nothing else says so.
+_SEVERITIES: dict[str, Severity] = {"loose-pictures": "warning", "dead-links": "warning", "unread-kinds": "warning"}
+_ADVICE = {
+    "loose-pictures": "Move into a class folder.",
+    "dead-links": "Mend: a class may be missing.",
+    "unread-kinds": "Convert to JPEG or PNG.",
+}
 
 
 @dataclass
@@ -58,8 +68,10 @@ def read_layout(
     image_dir: str | None = None,
     file_column: str | None = None,
     label_column: str | None = None,
+    split: str | None = None,
+    fold: int | None = None,
 ) -> Layout:
-    """Returns what lies at DATA. Arguments as for `open_data`.
+    """Returns what lies at DATA. Arguments as for `open_data` and `with_split`.
 
     Raises:
         DataError: there is nothing at `source`.
@@ -72,7 +84,7 @@ def read_layout(
             source, classes=classes, image_dir=image_dir, file_column=file_column, label_column=label_column
         )
     except DataError as error:
-        if source == "digits" or source.startswith("torchvision:"):
+        if not source or source == "digits" or source.startswith("torchvision:"):
             raise
         if path.is_dir():
             return _refused_folder(path, error, classes)
@@ -81,7 +93,12 @@ def read_layout(
         return _refused_table(
             path, error, Path(image_dir).expanduser() if image_dir else None, file_column, label_column
         )
-    return layout_of(collection)
+    try:
+        return layout_of(with_split(collection, split, fold))
+    except DataError as error:  # a table that does not fit: the pictures are checked as they are divided without it
+        layout = layout_of(collection)
+        layout.findings.insert(0, _refusal(error))
+        return layout
 
 
 def layout_of(collection: Collection) -> Layout:
@@ -90,9 +107,9 @@ def layout_of(collection: Collection) -> Layout:
     sets = np.full(len(pictures), "", dtype=object)
     for name, indices in collection.sets.items():
         sets[indices] = name
-    notes = [Finding("note", "structure", shown(line)) for line in collection.notices]
+    notes = [_of_notice(line) for line in collection.notices]
     return Layout(
-        [pictures.name(i) for i in range(len(pictures))],
+        list(pictures.paths) if isinstance(pictures, FilePictures) else list(map(pictures.name, range(len(pictures)))),
         pictures.labels,
         sets.tolist(),
         list(pictures.classes),
@@ -101,6 +118,11 @@ def layout_of(collection: Collection) -> Layout:
         collection.columns,
         notes,
     )
+
+
+def _of_notice(line: str) -> Finding:
+    kind = line.kind if isinstance(line, Notice) else "structure"
+    return Finding(_SEVERITIES.get(kind, "note"), kind, shown(line), _ADVICE.get(kind, ""))
 
 
 def _refused_folder(root: Path, error: DataError, classes: Sequence[str] | None) -> Layout:
@@ -119,10 +141,10 @@ def _refused_table(
     findings = [_refusal(error)]
     try:
         table = read_rows(path)
-        files = files_and_sets(table, image_dir, file_column)
+        files = files_and_sets(table, image_dir, file_column, once=False)
     except DataError:
         return Layout(findings=findings)
-    lines = dict.fromkeys([*table.problems, *files.problems, *(item.text for item in findings[0].items)])
+    lines = error.problems if isinstance(error, TableProblems) else [*table.problems, *files.problems]
     findings[0].items = [Item(shown(line)) for line in lines]
     labels = _labels(table, label_column)
     kept = sorted({path: k for k, path in reversed(list(enumerate(files.paths))) if path}.values())

@@ -21,6 +21,7 @@ from holdfast.data.sample import SET_NAMES
 from holdfast.errors import ConfigError, DataError
 
 _STYLE = Path(__file__).with_name("page.css")
+_DOCTYPE = "<!doctype html>"
 THUMBNAIL = 150  # pixels, the long side
 _CASES = 24  # of a finding, with pictures
 _SIDE_BY_SIDE = 6  # pictures of a case
@@ -29,10 +30,27 @@ _CLASSES = 60  # in the chart: the largest and the smallest
 
 
 def write_page(report: Report, file: Path) -> None:
-    """Writes the page to `file`, over what was there. Raises ConfigError when it cannot be written."""
+    """Writes the page to `file`, over a page that was there. Raises ConfigError when it cannot be written."""
+    refuse_to_overwrite(file)
     try:
         # A name that is no UTF-8 was escaped before it came here; whatever else cannot be written is replaced.
         file.write_text(render_page(report), encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ConfigError(f"Writing {file}: {error.strerror or error}.") from error
+
+
+def refuse_to_overwrite(file: Path) -> None:
+    """Raises ConfigError where no page can go: into no folder, or over a picture or a table."""
+    try:
+        if not file.absolute().parent.is_dir():
+            raise ConfigError(f"Writing {file}: there is no folder {file.parent}. Make it, or give another place.")
+        if file.exists() and not file.is_file():
+            raise ConfigError(f"Writing {file}: it is not a file. Give the page another name.")
+        if file.exists():
+            with file.open("rb") as there:
+                start = there.read(len(_DOCTYPE))
+            if start and start.lower() != _DOCTYPE.encode():
+                raise ConfigError(f"Writing {file}: something else than a page is there. Give the page another name.")
     except OSError as error:
         raise ConfigError(f"Writing {file}: {error.strerror or error}.") from error
 
@@ -43,7 +61,7 @@ def render_page(report: Report) -> str:
     name = escape(shown(report.source))
     findings = [_finding(one, report, thumbnails) for severity in SEVERITIES for one in report.of(severity)]
     parts = [
-        "<!doctype html>",
+        _DOCTYPE,
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{name} – holdfast check</title><style>{_STYLE.read_text(encoding='utf-8')}</style></head><body><main>",
@@ -226,9 +244,10 @@ def _case(item: Item, report: Report, thumbnails: _Thumbnails) -> str:
     more = len(item.pictures) - _SIDE_BY_SIDE
     if more > 0:
         cards += f'<span class="more">and {more:,} more</span>'
-    alone = len(item.pictures) == 1
-    name = report.layout.names[item.pictures[0]]
-    text = item.text.removeprefix(f"{shown(name)}: ") if alone else ""
+    name = shown(report.layout.names[item.pictures[0]])
+    # A line that is a list of names says nothing that the cards do not; a group's name and numbers do.
+    named = len(item.pictures) > 1 and name in item.text
+    text = "" if named else item.text.removeprefix(f"{name}: ")
     note = f"<p>{escape(text)}</p>" if text else ""
     return f'<div class="case">{cards}{note}</div>'
 

@@ -19,6 +19,7 @@ from holdfast.data.check.header import Header, read_header
 from holdfast.data.decode import decode_image
 from holdfast.data.image_file import read_image_file
 from holdfast.data.image_kinds import FORMATS, kind_of
+from holdfast.data.jpeg_marks import read_marks
 from holdfast.data.likeness import MIN_SIDE, Bytes, Likeness, likenesses_of, sampled
 from holdfast.errors import DataError
 
@@ -66,26 +67,29 @@ def probe_without_likeness(path: Path, shown: str | None = None, *, keep: bool =
     try:
         data = read_image_file(path)
     except DataError as error:
-        return Facts(-1, "", "unreadable", f"{shown}: {_reason(error, path)}"), None
+        reason = f"a link to {path.readlink()}, which is not there" if _is_dead_link(path) else _reason(error, path)
+        return Facts(-1, "", "unreadable", f"{shown}: {reason}"), None
     digest = xxhash.xxh3_128_hexdigest(data)
     if not data:
         return Facts(0, digest, "empty", f"{shown}: the file is empty (0 bytes)"), None
     kind = kind_of(data) or ""
+    marks = read_marks(data) if kind == "JPEG" else None
     try:
-        pixels = decode_image(data)
+        pixels = decode_image(data, marks=marks)
     except DataError as error:
         text = _reason(error, path)
         fault: Fault = "bomb" if "decompression bomb" in text else "damaged" if kind in FORMATS else "not-a-picture"
-        header = read_header(data, kind) if kind else Header()
+        header = read_header(data, kind, marks) if kind else Header()
         return Facts(len(data), digest, fault, f"{shown}: {text}", kind, header), None
-    sample = sampled(pixels.numpy()) if keep and min(pixels.shape[1:]) >= MIN_SIDE else None
-    return Facts(len(data), digest, "", None, kind, read_header(data, kind)), sample
+    values = pixels.numpy() if keep else None
+    sample = sampled(values) if values is not None and min(values.shape[1:]) >= MIN_SIDE else None
+    return Facts(len(data), digest, "", None, kind, read_header(data, kind, marks)), sample
 
 
 def with_likenesses(probed: Sequence[tuple[Facts, Bytes | None]]) -> list[Facts]:
     """Returns the facts, with a likeness where there is a sample."""
     found = iter(likenesses_of([sample for _, sample in probed if sample is not None]))
-    return [facts if sample is None else facts._replace(likeness=next(found)) for facts, sample in probed]
+    return [facts if sample is None else Facts(*facts[:-1], next(found)) for facts, sample in probed]
 
 
 def in_threads(
@@ -132,6 +136,10 @@ def _counted(facts: Iterable[Facts], progress: Callable[[int], None] | None) -> 
         if progress is not None:
             progress(number)
         yield one
+
+
+def _is_dead_link(path: Path) -> bool:
+    return path.is_symlink() and not os.path.lexists(path.parent / path.readlink())  # not one to itself
 
 
 def _reason(error: DataError, path: Path) -> str:

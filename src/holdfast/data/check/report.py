@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -88,6 +89,8 @@ def check_data(
     image_dir: str | None = None,
     file_column: str | None = None,
     label_column: str | None = None,
+    split: str | None = None,
+    fold: int | None = None,
     group_by: str | None = None,
     duplicates: bool = True,
     near_distance: int | None = NEAR_DISTANCE,
@@ -99,6 +102,7 @@ def check_data(
 
     Args:
         source, classes, image_dir, file_column, label_column: see `open_data`.
+        split, fold: a table that divides DATA, see `with_split`.
         group_by: a column of the CSV or a regular expression on the path, see `group_names`.
         duplicates: False looks for no copies at all.
         near_distance: bits in which near duplicates may differ; None looks for equal files only.
@@ -108,11 +112,17 @@ def check_data(
 
     Raises:
         DataError: there is nothing at `source`.
-        ConfigError: `group_by` is no regular expression.
+        ConfigError: `group_by` is no regular expression; a `fold` of no table.
     """
     start = time.perf_counter()
     layout = read_layout(
-        source, classes=classes, image_dir=image_dir, file_column=file_column, label_column=label_column
+        source,
+        classes=classes,
+        image_dir=image_dir,
+        file_column=file_column,
+        label_column=label_column,
+        split=split,
+        fold=fold,
     )
     likeness = duplicates and near_distance is not None
     facts = _all_facts(layout, likeness, workers, begin)
@@ -127,13 +137,20 @@ def check_data(
         except DataError as error:
             findings.append(Finding("error", "groups", str(error)))
     findings += class_findings(layout)
-    # The warning about a class that val or test lacks says what the folder's own notice says, and more.
-    if any(one.code == "class-missing" for one in findings):
-        findings = [one for one in findings if one.code != "structure" or "has no pictures in" not in one.title]
+    findings = _told_once(findings)
     if strict:
         findings = [replace(one, severity="error") if one.severity == "warning" else one for one in findings]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Report(source, layout, facts, findings, time.perf_counter() - start)
+
+
+def _told_once(findings: list[Finding]) -> list[Finding]:
+    """Leaves out what the folder's or the table's own notice says where a finding on classes says it, and more."""
+    told = {one.code for one in findings if one.code.startswith("class-")}
+    kept: dict[str, Finding] = {}
+    for one in reversed(findings):  # the findings on classes come last
+        kept.setdefault(one.code if one.code in told else f"{one.code} {one.title}", one)
+    return list(kept.values())[::-1]
 
 
 def _all_facts(
@@ -146,7 +163,7 @@ def _all_facts(
     root, pictures = layout.root, layout.pictures
     if root is not None:
         return in_threads(
-            lambda i: probe_without_likeness(root / layout.names[i], layout.names[i], keep=likeness),
+            lambda i: probe_without_likeness(Path(f"{root}/{layout.names[i]}"), layout.names[i], keep=likeness),
             len(layout.names),
             workers,
             progress,

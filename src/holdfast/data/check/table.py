@@ -37,8 +37,9 @@ def print_summary(report: Report, console: Console) -> None:
     parts = [count(len(report.facts), "picture"), count(len(report.layout.classes), "class", "classes")]
     if size:
         parts.append(f"{size['num_bytes'] / 1e6:,.1f} MB")
-    _line(console, f"{shown(report.source)}: {', '.join(parts)}, read in {report.seconds:.1f} s\n", "bold")
+    _line(console, f"{shown(report.source)}: {', '.join(parts)}, read in {report.seconds:.1f} s", "bold")
     if report.layout.classes:
+        console.print()
         console.print(_class_table(report, box.SIMPLE_HEAD if console.is_terminal else None))
     if size:
         wide, high = size["width"], size["height"]
@@ -62,7 +63,7 @@ def _class_table(report: Report, lines: box.Box | None) -> Table:
     table = Table(box=lines, pad_edge=False, show_edge=False)
     table.add_column(f"class{f' (the {_CLASSES_SHOWN} smallest)' if left_out > 0 else ''}", overflow="fold")
     for set_name in sets:
-        table.add_column(set_name or "pictures", justify="right")
+        table.add_column(set_name or ("pictures" if len(sets) == 1 else "no set"), justify="right")
     for name in names:
         numbers = [counts[s][name] for s in sets]
         table.add_row(Text(shown(name)), *(Text(f"{n:,}", "" if n else "bold red") for n in numbers))

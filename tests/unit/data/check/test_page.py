@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from holdfast.data.check import check_data
-from holdfast.data.check.page import render_page, write_page
+from holdfast.data.check.page import refuse_to_overwrite, render_page, write_page
 from holdfast.errors import ConfigError
 
 _EMPTY = {"meta", "img", "br"}
@@ -108,5 +108,20 @@ def test_many_cases_do_not_make_an_endless_page(faulty: ModuleType, tmp_path: Pa
 
 def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     """The folder is not there: one line, not a traceback."""
-    with pytest.raises(ConfigError, match=r"Writing .*nowhere/page\.html: No such file"):
+    with pytest.raises(ConfigError, match=r"Writing .*nowhere/page\.html: there is no folder"):
         write_page(check_data("digits"), tmp_path / "nowhere/page.html")
+
+
+def test_a_page_is_written_over_a_page_only(tmp_path: Path) -> None:
+    """`--html data.csv` by mistake: the table stays as it was; an older page and an empty file are written over."""
+    table, page = tmp_path / "data.csv", tmp_path / "page.html"
+    table.write_text("file,label\n")
+    page.write_text("<!DOCTYPE html><p>old")
+    with pytest.raises(ConfigError, match="something else than a page is there"):
+        refuse_to_overwrite(table)
+    refuse_to_overwrite(page)
+    page.write_bytes(b"")
+    refuse_to_overwrite(page)
+    refuse_to_overwrite(tmp_path / "new.html")
+    with pytest.raises(ConfigError, match="it is not a file"):
+        refuse_to_overwrite(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -51,7 +52,7 @@ def test_every_fault_is_found_at_once_and_by_name(faulty: ModuleType, tmp_path: 
     }
     rare = ["bees/alpha.png", "bees/cmyk.jpg", "bees/deep.png", "bees/grey.jpg", "bees/moves.gif"]
     assert found == {
-        "unreadable": ["ants/gone.jpg", "ants/pipe.jpg"],
+        "unreadable": ["ants/gone.jpg"],
         "empty": ["ants/empty.jpg"],
         "not-a-picture": ["ants/page.jpg", "ants/phone.jpg", "ants/zeros.png"],
         "damaged": sorted([f"ants/{faulty.EVIL}", "ants/cut.jpg"]),
@@ -72,6 +73,8 @@ def test_every_fault_is_found_at_once_and_by_name(faulty: ModuleType, tmp_path: 
         "rare-mode": rare,
     }
     assert len(_find(report, "group-across-sets").items) == 12
+    left_out = " ".join(one.title for one in report.findings if one.code == "left-out")
+    assert "unopened: train/ants/pipe.jpg" in left_out and "train/ants/labels.txt" in left_out
     assert not any("._0" in name or "Thumbs" in name for name in report.layout.names)
 
 
@@ -168,21 +171,100 @@ def test_an_unreadable_folder_is_told_and_the_rest_checked(
 ) -> None:
     """Where the system lists no folder (simulated: root may read everything), it is named and the others are read."""
     root = faulty.make_sound_folder(tmp_path)
-    listdir, scandir = os.listdir, os.scandir
+    opened = os.open
 
-    def closed(real: object) -> object:
-        def listing(path: str | Path = ".") -> object:
-            if str(path).endswith("train/bees"):
-                raise PermissionError(13, "Permission denied", str(path))
-            return real(path)  # type: ignore[operator]
+    def closed(path: str, *rest: int, **more: int) -> int:
+        if str(path).endswith("train/bees"):
+            raise PermissionError(13, "Permission denied", path)
+        return opened(path, *rest, **more)
 
-        return listing
-
-    monkeypatch.setattr(os, "listdir", closed(listdir))
-    monkeypatch.setattr(os, "scandir", closed(scandir))
+    monkeypatch.setattr(os, "open", closed)
     report = check_data(str(root))
-    assert "train/bees (Permission denied)" in _find(report, "unreadable-folder").items[0].text
+    assert [item.text for item in _find(report, "unreadable-folder").items] == ["train/bees: Permission denied"]
+    assert _codes(report, "error") == {"unreadable-folder"}  # and no word of an empty class
     assert len(report.facts) == 60
+
+
+def test_two_folders_of_one_set_are_told_and_both_are_checked(faulty: ModuleType, tmp_path: Path) -> None:
+    """`train` and `training` side by side: one of them is wrong, and the pictures of both are read."""
+    root = faulty.make_sound_folder(tmp_path)
+    shutil.copytree(root / "val", root / "training")
+    report = check_data(str(root))
+    assert _codes(report, "error") == {"set-folder-twice"} and len(report.facts) == 96
+    assert [item.text for item in _find(report, "set-folder-twice").items] == ["train: train and training"]
+
+
+def test_links_that_lead_nowhere_are_warned_of(faulty: ModuleType, tmp_path: Path) -> None:
+    """A class folder on a disk that is not mounted, and a link to itself: classes that nobody would miss."""
+    root = faulty.make_sound_folder(tmp_path)
+    (root / "train/wasps").symlink_to("/nowhere")
+    (root / "train/circle").symlink_to("circle")
+    report = check_data(str(root))
+    assert report.ok and "circle, wasps" in _find(report, "dead-links").title
+    shutil.rmtree(root / "train/bees")
+    (root / "train/bees").mkdir()  # now it is walked leniently
+    report = check_data(str(root))
+    assert [item.text for item in _find(report, "dead-links").items] == ["train/circle", "train/wasps"]
+
+
+def test_what_a_notice_says_is_not_said_twice(faulty: ModuleType, tmp_path: Path) -> None:
+    """Class names that are numbers, alike, or missing from val: told once each, by the check and not by the folder."""
+    for k, name in enumerate(("1", "3", "01")):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for number in range(10):
+            (tmp_path / "train" / name / f"{number}.jpg").write_bytes(faulty.jpeg(100 * k + number))
+    shutil.copytree(tmp_path / "train/1", tmp_path / "val/1")
+    codes = [finding.code for finding in check_data(str(tmp_path), duplicates=False).findings]
+    assert sorted(codes) == ["class-missing", "class-names-alike", "class-names-numeric"]
+
+
+def test_class_folders_that_lie_deeper_are_pointed_at(faulty: ModuleType, tmp_path: Path) -> None:
+    """An archive's own folder around the set: one class, it seems, and the advice names the folder that is meant."""
+    faulty.make_sound_folder(tmp_path / "archive/insects")
+    finding = _find(check_data(str(tmp_path)), "one-class")
+    assert finding.advice.startswith(f"Is {tmp_path}/archive/insects meant?")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No right to list DATA itself (simulated): an error with its name, and no word of missing classes."""
+
+    def closed(path: str | Path = ".") -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", closed)
+    monkeypatch.setattr(os, "listdir", closed)
+    report = check_data(str(tmp_path))
+    assert _codes(report, "error") == {"unreadable-folder"}
+
+
+def test_a_table_of_sets_counts_and_its_leaks_are_told(faulty: ModuleType, tmp_path: Path) -> None:
+    """With `split` the sets are the table's: a copy on its two sides is a leak. One that does not fit is an error."""
+    lines = ["path,set"]
+    for name in ("ants", "bees"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(12):
+            path = f"{name}/{number}.jpg"
+            (tmp_path / "data" / path).write_bytes(faulty.jpeg(number % 11 + 50 * len(lines)))
+            lines.append(f"{path},{'val' if number > 8 else 'train'}")
+    shutil.copy(tmp_path / "data/ants/0.jpg", tmp_path / "data/ants/11.jpg")
+    table = tmp_path / "split.csv"
+    table.write_text("\n".join(lines) + "\n")
+    report = check_data(str(tmp_path / "data"), split=str(table))
+    assert report.to_json()["sets"] == {"train": {"ants": 9, "bees": 9}, "val": {"ants": 3, "bees": 3}}
+    assert "duplicate-across-sets" in _codes(report, "warning")
+    table.write_text("\n".join(lines[:-2]) + "\n")
+    report = check_data(str(tmp_path / "data"), split=str(table))
+    assert len(_find(report, "structure").items) == 2 and len(report.facts) == 24
+
+
+def test_all_wrong_rows_of_a_table_are_items(faulty: ModuleType, tmp_path: Path) -> None:
+    """Fourteen rows without label: each is told, in the order of lines, and rows that contradict are told once."""
+    for k in range(16):
+        (tmp_path / f"{k}.jpg").write_bytes(faulty.jpeg(k))
+    rows = [f"{k}.jpg,{'cat' if k < 2 else ''}" for k in range(16)] + ["0.jpg,dog"]
+    (tmp_path / "table.csv").write_text("file,label\n" + "\n".join(rows) + "\n")
+    items = _find(check_data(str(tmp_path / "table.csv")), "structure").items
+    assert [int(item.text[5 : item.text.index(":")]) for item in items] == list(range(4, 19))
 
 
 def test_rows_of_a_table_that_cannot_be_used_are_told_with_the_pictures(faulty: ModuleType, tmp_path: Path) -> None:
@@ -263,8 +345,8 @@ def test_the_report_is_json(faulty: ModuleType, tmp_path: Path) -> None:
     report = check_data(str(faulty.make_faulty_folder(tmp_path)))
     value = json.loads(json.dumps(report.to_json()))
     assert value == report.to_json()
-    assert value["num_pictures"] == 96 and value["num_good"] == 87 and not value["ok"]
-    assert value["sets"]["train"] == {"ants": 24, "bees": 22}
+    assert value["num_pictures"] == 95 and value["num_good"] == 87 and not value["ok"]
+    assert value["sets"]["train"] == {"ants": 23, "bees": 22}
     assert value["tables"]["orientation"] == {"1 upright": 86, "6 sideways": 1}
     (damaged,) = [finding for finding in value["findings"] if finding["code"] == "damaged"]
     assert f"train/ants/{faulty.EVIL}" in [name for item in damaged["items"] for name in item["pictures"]]
@@ -281,6 +363,7 @@ def test_names_that_are_no_text_are_errors_that_can_be_written(faulty: ModuleTyp
     text = json.dumps(report.to_json(), ensure_ascii=False) + render_page(report)
     text.encode()
     assert r"b\\udce9.jpg" in text and r"b\\udcfcr" in text
+    assert len(_find(report, "misnamed").items) == 4
 
 
 def test_ants_and_bees_have_no_leaks(real_data: Path) -> None:

@@ -1,11 +1,14 @@
+import dataclasses
+import shutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 import xxhash
 
 from holdfast.data import read_folder
-from holdfast.data.check import CheckedFile, check_file, check_files
+from holdfast.data.check import CheckedFile, check_file, check_files, short_findings
 
 
 def test_sound_files_have_size_and_digest_and_no_problem(picture_folder: Path) -> None:
@@ -69,3 +72,27 @@ def test_an_interrupted_check_puts_the_threads_back(picture_folder: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         check_files(read_folder(picture_folder).pictures, stop)
     assert torch.get_num_threads() == 2
+
+
+def test_leaks_between_given_sets_are_told_exact_and_near(faulty: ModuleType, tmp_path: Path) -> None:
+    """A copy in val and one of another size in test are a warning each; without likenesses the second is not known."""
+    root = faulty.make_sound_folder(tmp_path)
+    shutil.copy(root / "train/ants/0.jpg", root / "val/ants/leak.jpg")
+    (root / "test/ants/resaved.jpg").write_bytes(faulty.jpeg(4, (60, 45), 60))  # train/ants/3.jpg
+    (root / "train/bees/almost.jpg").write_bytes(faulty.jpeg(5, (192, 144), 70))  # two labels in one set: not ours
+    collection = read_folder(root)
+    found = short_findings(collection, check_files(collection.pictures, likeness=True))
+    assert [one.code for one in found] == ["duplicate-across-sets", "near-duplicate-across-sets"]
+    assert {one.severity for one in found} == {"warning"}
+    assert len(short_findings(collection, check_files(collection.pictures))) == 1
+
+
+def test_a_picture_in_no_set_leaks_nowhere(faulty: ModuleType, tmp_path: Path) -> None:
+    """A table that leaves a copy out of every set makes no leak of it."""
+    root = faulty.make_sound_folder(tmp_path)
+    shutil.copy(root / "train/ants/0.jpg", root / "val/ants/leak.jpg")
+    collection = read_folder(root)
+    leak = next(i for i in range(len(collection.pictures)) if "leak" in collection.pictures.name(i))
+    sets = {name: members[members != leak] for name, members in collection.sets.items()}
+    checked = check_files(collection.pictures, likeness=True)
+    assert short_findings(dataclasses.replace(collection, sets=sets), checked) == []
