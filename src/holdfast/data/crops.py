@@ -79,7 +79,7 @@ class RandomResizedCrop:
 
     Source: Szegedy et al., Going deeper with convolutions, CVPR 2015; proportions of 3:4 to 4:3. Numbers and pixels are
     those of torchvision's transform of this name, without its way through lists of any number of inputs: at 500 × 375
-    that costs half as much again as the resizing itself.
+    that costs a fifth of what the resizing does.
     """
 
     def __init__(self, size: int, scale: tuple[float, float], interpolation: v2.InterpolationMode) -> None:
