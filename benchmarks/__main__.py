@@ -32,6 +32,7 @@ ALL = {
     "cache": "caching",
     "check": "checking",
     "loading": "loading",
+    "accuracy": "accuracy",
     "scan": "scanning",
 }
 

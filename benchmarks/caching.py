@@ -1,10 +1,11 @@
 """Epochs over pictures that were decoded before, against torchvision that decodes in every one.
 
-Everybody has two worker processes, batches of 64, a random resized crop to 224, a flip, float values and normalising.
-The first epoch of the cache is the one that fills it; then all take turns, an epoch each. Nobody trains: the batches
-are received, and their first values are read. Processor time is that of all processes together: on a machine
-with other work it is the fairer measure. Pictures are 500 × 375, and photographs of 6 megapixels, both made from
-those in the folder that HOLDFAST_TEST_DATA names.
+torchvision is there twice: as its references put it together, and with the crop cut out of Pillow's picture before it
+becomes a tensor; every row has its ratio to either. Everybody has two worker processes, batches of 64, a random resized
+crop to 224, a flip, float values and normalising. The first epoch of the cache is the one that fills it; then all take
+turns, an epoch each. Nobody trains: the batches are received, and their first values are read. Processor time is that
+of all processes together: on a machine with other work it is the fairer measure. Pictures are 500 × 375, and
+photographs of 6 megapixels, both made from those in the folder that HOLDFAST_TEST_DATA names.
 """
 
 from __future__ import annotations
@@ -13,32 +14,35 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets import ImageFolder as TorchvisionFolder
 from torchvision.transforms import v2
 
-from benchmarks.byte_batches import ByteBatches
 from benchmarks.options import Options
 from benchmarks.spread import summary
 from holdfast.data import ImageFolder, Loader
 from holdfast.data.cache_folder import disk_store
 from holdfast.data.cache_key import Prefix, read_content_digests
-from holdfast.data.cache_store import PictureStore, memory_store
+from holdfast.data.cache_store import memory_store
 from holdfast.data.cached_pictures import CachedPictures
+from holdfast.data.crops import RandomResizedCrop
 from holdfast.data.transforms import IMAGENET_MEAN as _MEAN
 from holdfast.data.transforms import IMAGENET_STD as _STD
+from holdfast.data.transforms import Preprocessing, train_transform
 
 _BATCH, _WORKERS, _CROP, _SIDE = 64, 2, 224, 448
-_FINISH = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(_MEAN, _STD)]
-_RANDOM_CROP = v2.RandomResizedCrop(_CROP, antialias=True)
-_CROPPED = [_RANDOM_CROP, v2.RandomHorizontalFlip()]
+_SCALE = (0.08, 1.0)  # torchvision's shares of the area
+_FINISH = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(_MEAN), list(_STD))]
+_CROPPED = [v2.RandomResizedCrop(_CROP, _SCALE, antialias=True), v2.RandomHorizontalFlip()]
+# As a tensor from the first step on, as torchvision's references do it; and as Pillow's picture until it is small.
+_TORCHVISION = {"torchvision": [v2.ToImage(), *_CROPPED], "torchvision, Pillow crops": [*_CROPPED, v2.ToImage()]}
 
 
 @dataclass
@@ -84,17 +88,18 @@ def _compare(name: str, pictures: Path, prefix: Prefix, cache: Path, options: Op
     size = statistics.mean(path.stat().st_size for path in pictures.rglob("*.jpg")) / 1e3
     side = "full size" if prefix.side is None else f"short side {prefix.side}"
     print(f"\n{name}, {num} of them, {size:,.0f} kB each; kept at {side}; {rounds} epochs by turns")
-    print(f"{'':38} {'img/s':>30} {'times torchvision':>22} {'CPU ms a picture':>22} {'times':>7} {'first epoch':>15}")
-    base = everybody[0]
+    bases = [c for c in everybody if c.name in _TORCHVISION]
+    print(f"{'':26} {'img/s':>24} {'CPU ms a picture':>22} {'first epoch':>15}   times {', times '.join(_TORCHVISION)}")
     for c in everybody:
         rates = [num / seconds for seconds in c.seconds]
-        ratios = [theirs / ours for theirs, ours in zip(base.seconds, c.seconds, strict=True)]
         cpu = [seconds / num for seconds in c.processor]
-        gain = statistics.median(base.processor) / statistics.median(c.processor)
-        print(
-            f"{c.name:38} {summary(rates, ''):>30} {summary(ratios, 'x'):>22} "
-            f"{summary(cpu, '', 1e3, 2):>22} {gain:6.1f}x {num / c.first:9.0f} img/s"
-        )
+        ratios = [
+            f"{summary([b / o for b, o in zip(base.seconds, c.seconds, strict=True)], '×')} wall, "
+            f"{statistics.median(base.processor) / statistics.median(c.processor):.1f} × CPU"
+            for base in bases
+        ]
+        cells = f"{summary(rates, '', digits=0):>24} {summary(cpu, '', 1e3, 2):>22} {num / c.first:9,.0f} img/s"
+        print(f"{c.name:26} {cells}   {' · '.join(ratios)}")
 
 
 def _timed(contender: _Contender) -> tuple[float, float]:
@@ -114,57 +119,41 @@ def _processor_seconds() -> float:
 
 
 def _contenders(pictures: Path, prefix: Prefix, cache: Path, stack: contextlib.ExitStack) -> Iterator[_Contender]:
-    transform = v2.Compose([v2.ToImage(), *_CROPPED, *_FINISH])
-    loader = torch.utils.data.DataLoader(
-        TorchvisionFolder(str(pictures), transform),
-        batch_size=_BATCH,
-        shuffle=True,
-        num_workers=_WORKERS,
-        persistent_workers=True,
-    )
-    yield _Contender("torchvision ImageFolder + DataLoader", lambda: (batch[0] for batch in loader))
+    for name, steps in _TORCHVISION.items():
+        loader = torch.utils.data.DataLoader(
+            TorchvisionFolder(str(pictures), v2.Compose([*steps, *_FINISH])),
+            batch_size=_BATCH,
+            shuffle=True,
+            num_workers=_WORKERS,
+            persistent_workers=True,
+        )
+        yield _Contender(name, _inputs_of(loader))
     collection = ImageFolder(pictures)
     digests = read_content_digests(collection)
     keys = [CachedPictures(collection, prefix, None, digests).key(i) for i in range(len(collection))]
-    on_disk = disk_store(cache, [key for key in keys if key is not None], 1e6, None)
-
-    def ours(store: PictureStore | None, tail: Callable[[Tensor], Tensor]) -> Loader:
-        made = Loader(
+    stores = {
+        "holdfast --cache off": None,
+        "holdfast --cache ram": memory_store(len(collection), 8 << 30),
+        "holdfast --cache disk": disk_store(cache, [key for key in keys if key is not None], 1e6, None),
+    }
+    preprocessing = Preprocessing(_CROP, 256, _MEAN, _STD, scaled_decode=True)
+    # Our own crops are of a quarter of the area at least; here of what torchvision takes.
+    crop = RandomResizedCrop(_CROP, _SCALE, v2.InterpolationMode.BILINEAR)
+    transform = replace(train_transform(preprocessing, "crop+flip"), crop=crop)
+    for name, store in stores.items():
+        loader = Loader(
             CachedPictures(collection, prefix, store, digests),
             batch_size=_BATCH,
-            transform=tail,
+            transform=transform,
             shuffle=True,
             num_workers=_WORKERS,
         )
-        stack.callback(made.close)
-        return made
-
-    whole, crop = v2.Compose([*_CROPPED, *_FINISH]), v2.Compose(_CROPPED)
-    uncached = ours(None, whole)
-    yield _Contender("holdfast --cache off", lambda: (batch.inputs for batch in uncached))
-    in_memory = memory_store(len(collection), 8 << 30)
-    ram, disk = ours(in_memory, whole), ours(on_disk, whole)
-    yield _Contender("holdfast --cache ram", lambda: (batch.inputs for batch in ram))
-    yield _Contender("holdfast --cache disk", lambda: (batch.inputs for batch in disk))
-    kept = CachedPictures(collection, prefix, in_memory, digests)
-
-    def short(tail: Callable[[Tensor], Tensor], *, finish: bool = True) -> Callable[[], Iterator[Tensor]]:
-        batches = ByteBatches(
-            kept, tail, size=_CROP, batch_size=_BATCH, num_workers=_WORKERS, mean=_MEAN, std=_STD, finish=finish
-        )
-        return lambda: iter(batches)
-
-    yield _Contender("short way (byte_batches), v2's crop", short(crop))
-    yield _Contender("short way, crop by interpolate", short(crop_directly))
-    yield _Contender("short way, bytes (as for a GPU)", short(crop_directly, finish=False))
+        stack.callback(loader.close)
+        yield _Contender(name, _inputs_of(loader))
 
 
-def crop_directly(image: Tensor) -> Tensor:
-    """The same crop without the ways through `v2`: parameters, one resize of a view, a flip."""
-    top, left, height, width = _RANDOM_CROP.make_params([image]).values()
-    view = image[None, :, top : top + height, left : left + width]
-    result = F.interpolate(view, (_CROP, _CROP), mode="bilinear", antialias=True)[0]
-    return result.flip(-1) if torch.rand(()) < 0.5 else result
+def _inputs_of(loader: Iterable[Any]) -> Callable[[], Iterator[Tensor]]:
+    return lambda: (batch[0] for batch in loader)
 
 
 def _small_pictures(source: Path, target: Path, most: int | None) -> None:

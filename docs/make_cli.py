@@ -23,6 +23,11 @@ def render() -> str:
         assert command is not None
         inner = click.Context(command, parent=context, info_name=name, max_content_width=120, terminal_width=120)
         sections.append(f"## holdfast {name}\n\n```\n{command.get_help(inner)}\n```\n")
+        for below in command.commands.values() if isinstance(command, click.Group) else ():
+            innermost = click.Context(
+                below, parent=inner, info_name=below.name, max_content_width=120, terminal_width=120
+            )
+            sections.append(f"## holdfast {name} {below.name}\n\n```\n{below.get_help(innermost)}\n```\n")
     return HEAD.read_text(encoding="utf-8") + "\n" + "\n".join(sections)
 
 

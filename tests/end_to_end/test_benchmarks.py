@@ -89,10 +89,10 @@ def test_a_benchmark_that_does_not_exist_is_a_usage_error() -> None:
 
 
 def test_the_benchmark_of_the_cache_runs(tmp_path: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both kinds of pictures have a row for torchvision, each kind of cache, and the short way."""
+    """Both kinds of pictures have a row for torchvision in two forms and for each kind of cache."""
     monkeypatch.setenv("HOLDFAST_TEST_DATA", str(real_data))
     said = _run("-m", "benchmarks", "cache", "--short", "--rounds", "1", "--dir", tmp_path).stdout
-    for name in ("torchvision ImageFolder", "holdfast --cache off", "holdfast --cache ram", "holdfast --cache disk",
-                 "short way, crop by interpolate"):  # fmt: skip
+    for name in ("torchvision  ", "torchvision, Pillow crops", "holdfast --cache off", "holdfast --cache ram",
+                 "holdfast --cache disk"):  # fmt: skip
         assert said.count(f"\n{name}") == 2
     assert not list(tmp_path.iterdir())

@@ -22,6 +22,7 @@ COMMANDS = {
     "average": "the average of several checkpoints' weights",
     "prove": "replay a stretch of a run, killed and not; compare the bits",
     "models": "the models by name, and what is in one",
+    "bench": "where the time of DATA goes: disk, decoding, transform, hand-over",
     "cache": "decoded pictures kept on disk: what there is, and --clear",
     "demo": "one minute: train, be killed, resume, compare the bytes",
 }

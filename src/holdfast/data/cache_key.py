@@ -56,9 +56,12 @@ class Prefix:
 
     def of(self, picture: Encoded) -> Tensor:
         """Decodes a picture, as far as it is needed, and returns what is kept of it. Raises DataError."""
+        return self(picture.decode(self.most_reduced(picture)))
+
+    def most_reduced(self, picture: Encoded) -> float:
+        """Returns by how much each side of the decoded picture may be smaller, 1 or more."""
         smaller = self.scaled and self.side is not None
-        most_reduced = max(min(picture.height, picture.width) / (self.side or 1), 1.0) if smaller else 1.0
-        return self(picture.decode(most_reduced))
+        return max(min(picture.height, picture.width) / (self.side or 1), 1.0) if smaller else 1.0
 
     @property
     def is_repeated(self) -> bool:

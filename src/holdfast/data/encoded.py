@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from functools import cache
+from typing import NamedTuple, Protocol, cast
 
 from torch import Tensor
 
@@ -24,7 +25,6 @@ class Encoded(NamedTuple):
     decode: Callable[[float], Tensor]
 
 
-@runtime_checkable
 class EncodedPictures(Protocol):
     """Pictures that can tell a picture's size before they decode it."""
 
@@ -35,7 +35,15 @@ class EncodedPictures(Protocol):
 
 def open_picture(pictures: Pictures, index: int) -> Encoded:
     """Returns picture `index` of any collection; those that cannot do otherwise decode it now. Raises DataError."""
-    return pictures.open(index) if isinstance(pictures, EncodedPictures) else decoded(pictures.read(index))
+    # Asked of the class, once: looking at an object through a protocol takes longer than opening one that is kept.
+    if _can_open(type(pictures)):
+        return cast(EncodedPictures, pictures).open(index)
+    return decoded(pictures.read(index))
+
+
+@cache
+def _can_open(kind: type) -> bool:
+    return callable(getattr(kind, "open", None))
 
 
 def decoded(picture: Tensor) -> Encoded:

@@ -31,7 +31,11 @@ def open_image(path: Path | str, channels: int = 3, decoder: Decoder = "auto") -
     Raises:
         DataError: it cannot be read or is no picture; the message names it. Damage to a JPEG shows when it is decoded.
     """
-    data = read_image_file(path)
+    return open_bytes(read_image_file(path), path, channels, decoder)
+
+
+def open_bytes(data: bytes, path: Path, channels: int = 3, decoder: Decoder = "auto") -> Encoded:
+    """Opens the bytes of an image file, as `open_image` does; errors name `path`."""
     marks = read_marks(data) if decoder == "auto" and data.startswith(_JPEG) else None
     if marks is None or not _is_common(marks):
         return decoded(_naming(path, lambda: decode_image(data, channels, decoder)))

@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 
 from holdfast.data.crops import CentreCrop, Crop, RandomResizedCrop, Whole, WholeSquare
 from holdfast.data.encoded import Encoded, decoded
+from holdfast.data.flip import RandomFlip
 from holdfast.data.normalise import Normalise
 from holdfast.errors import ConfigError
 
@@ -147,12 +148,13 @@ def train_transform(
     else:
         crop, scaled = RandomResizedCrop(size, (0.25, 1.0), mode), scaled_crops
     if "flip" in augmentation or augmentation == "trivial":
-        steps.append(v2.RandomHorizontalFlip())
+        steps.append(RandomFlip())
     if "color" in augmentation:
         steps.append(v2.ColorJitter(0.3, 0.3, 0.3))
     if augmentation == "trivial":
         steps.append(v2.TrivialAugmentWide())
-    then, finish, shape = v2.Compose(steps), _finish(preprocessing), _shape(preprocessing)
+    then: Transform = steps[0] if len(steps) == 1 else v2.Compose(steps)
+    finish, shape = _finish(preprocessing), _shape(preprocessing)
     return StagedTransform(crop, then, finish, scaled, shape)
 
 

@@ -54,9 +54,11 @@ def test_every_command_and_every_option_has_a_help_text(name: str) -> None:
     command = _command(name)
     assert command.name == name
     assert inspect.getdoc(command.callback)
-    options = [p for p in command.params if isinstance(p, click.Option)]
-    assert [o.name for o in options if not o.help] == []
-    assert "--traceback" in {flag for option in options for flag in option.opts}
+    for one in command.commands.values() if isinstance(command, click.Group) else [command]:
+        assert inspect.getdoc(one.callback)
+        options = [p for p in one.params if isinstance(p, click.Option)]
+        assert [o.name for o in options if not o.help] == []
+        assert "--traceback" in {flag for option in options for flag in option.opts}
 
 
 def test_the_overview_lists_every_command_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +68,11 @@ def test_the_overview_lists_every_command_with_one_line(capsys: pytest.CaptureFi
     for name, text in COMMANDS.items():
         assert f"  {name} " in out and text in " ".join(out.split())
     folder = Path(importlib.import_module("holdfast.cli").__file__ or "").parent
-    files = {p.stem for p in folder.glob("*.py") if "@click.command" in p.read_text(encoding="utf-8")}
+    files = {
+        p.stem
+        for p in folder.glob("*.py")
+        if "@click.command(" in (text := p.read_text(encoding="utf-8")) or '@click.group("' in text
+    }
     assert files == set(COMMANDS)
 
 

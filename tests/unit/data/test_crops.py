@@ -21,16 +21,34 @@ def picture(height: int, width: int, channels: int = 3) -> Tensor:
     return torch.from_numpy(pixels)
 
 
-@settings(deadline=None, max_examples=60)
-@given(SIDES, SIDES, st.integers(0, 1000))
-def test_at_full_size_a_random_resized_crop_is_torchvisions(height: int, width: int, seed: int) -> None:
-    """The same generator gives the same rectangle and the same pixels, to the bit."""
-    source = picture(height, width)
+@settings(deadline=None, max_examples=150)
+@given(SIDES, SIDES, st.integers(0, 1000), st.sampled_from([0.08, 0.25, 1.0]), st.booleans(), st.sampled_from([1, 3]))
+def test_at_full_size_a_random_resized_crop_is_torchvisions(
+    height: int, width: int, seed: int, least: float, channels_last: bool, channels: int
+) -> None:
+    """The same generator gives the same rectangle and the same pixels, to the bit, and is left in the same state:
+    of pictures that no rectangle fits into, of grey ones, and as decoders and caches lay them out."""
+    source = picture(height, width, channels)
+    if channels_last:
+        source = source.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     seed_generators(seed)
-    expected = v2.RandomResizedCrop(24, (0.25, 1.0), antialias=True)(source)
+    expected, state = v2.RandomResizedCrop(24, (least, 1.0), antialias=True)(source), torch.get_rng_state()
     seed_generators(seed)
-    found = RandomResizedCrop(24, (0.25, 1.0), BILINEAR).plan(height, width).crop(source)
+    found = RandomResizedCrop(24, (least, 1.0), BILINEAR).plan(height, width).crop(source)
     assert torch.equal(found, expected)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("mode", [BILINEAR, v2.InterpolationMode.BICUBIC])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_large_crops_of_every_kind_are_torchvisions_too(mode: v2.InterpolationMode, dtype: torch.dtype) -> None:
+    """Reduced by several times, with either interpolation, bytes and floats: the same bits."""
+    source = picture(375, 500).permute(1, 2, 0).contiguous().permute(2, 0, 1).to(dtype)
+    for seed in range(20):
+        seed_generators(seed)
+        expected = v2.RandomResizedCrop(64, (0.08, 1.0), interpolation=mode, antialias=True)(source)
+        seed_generators(seed)
+        assert torch.equal(RandomResizedCrop(64, (0.08, 1.0), mode).plan(375, 500).crop(source), expected)
 
 
 @settings(deadline=None, max_examples=40)
