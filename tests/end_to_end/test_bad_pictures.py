@@ -108,8 +108,27 @@ def test_a_picture_that_breaks_during_training_costs_nothing(
 ) -> None:
     """It is named with exit 3, what was saved verifies, and once it is mended the same command goes on to the end."""
     (tmp_path / "spoiling.py").write_text(SPOIL)
-    command = ("train", picture_folder, *QUICK[:-4], "--batch-size", "4", "--workers", workers, "--epochs", "3",
-               "--save-every", "1", "--keep", "all", "--train-transform", "spoiling:spoil", "--out", "run")  # fmt: skip
+    command = (
+        "train",
+        picture_folder,
+        *QUICK[:-4],
+        "--batch-size",
+        "4",
+        "--workers",
+        workers,
+        "--epochs",
+        "3",
+        "--save-every",
+        "1",
+        "--keep",
+        "all",
+        "--train-transform",
+        "spoiling:spoil",
+        "--cache",
+        "off",
+        "--out",
+        "run",
+    )
     said = holdfast(*command)
     assert said.code == 3 and "red/1.jpg: damaged or cut short" in said.err
     shutil.copy2(tmp_path / "whole.jpg", picture_folder / "red/1.jpg")
