@@ -97,7 +97,7 @@ def _against_the_list(folder: Path, asked: Sequence[str], there: Iterable[str]) 
 
 
 def _oddities(names: Sequence[str]) -> list[str]:
-    notices = []
+    notices: list[str] = []
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(alike(name), []).append(name)
