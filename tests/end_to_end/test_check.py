@@ -46,13 +46,15 @@ def test_groups_by_a_regex_that_leak_are_told(holdfast, faulty: ModuleType, tmp_
 
 
 def test_training_stops_at_contradictions_and_warns_of_leaks(holdfast, faulty: ModuleType, tmp_path: Path) -> None:
-    """The short form: equal pictures with two labels are exit 3 with their names; a leak is one line, and it trains."""
+    """The short form: equal pictures with two labels are exit 3, named; leaks are a line each, and it trains."""
     root = faulty.make_sound_folder(tmp_path / "data")
     shutil.copy(root / "train/ants/0.jpg", root / "val/ants/leak.jpg")
+    (root / "val/ants/resaved.jpg").write_bytes(faulty.jpeg(4, (60, 45), 60))  # train/ants/3.jpg, smaller
     train = ("train", root, "--model", "mlp", "--img-size", "16", "--epochs", "1", "--workers", "0")
     said = holdfast(*train, "--out", "leaky")
     assert said.code == 0, said.err
-    assert f"in more than one set: `holdfast check {root}` shows them" in said.out
+    for what in ("with equal contents", "that look the same"):
+        assert f"1 group of pictures {what} in more than one set: `holdfast check {root}` shows them" in said.out
     shutil.copy(root / "train/ants/1.jpg", root / "train/bees/liar.jpg")
     said = holdfast(*train, "--out", "liar")
     assert said.code == 3 and "train/ants/1.jpg (ants)  =  train/bees/liar.jpg (bees)" in said.err
