@@ -63,7 +63,7 @@ def test_mean_average_precision_by_hand_and_by_scikit_learn() -> None:
     found = figures(scores, truth, spec)
     assert found["map"] == pytest.approx((5 / 6 + 1 / 2) / 2, abs=1e-15)
     assert found["map"] == pytest.approx(average_precision_score(truth[:, :2], scores[:, :2].double()), abs=1e-15)
-    assert found["accuracy"] == pytest.approx((3 / 4 + 2 / 4 + 4 / 4) / 3, abs=1e-15)
+    assert found["accuracy"] == pytest.approx((3 / 4 + 3 / 4 + 4 / 4) / 3, abs=1e-15)
     assert figures_by_name(scores, truth, spec)["c"]["average_precision"] is None
 
 
