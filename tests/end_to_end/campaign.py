@@ -55,8 +55,9 @@ def augment(image: Tensor) -> Tensor:
 
 
 def environment() -> dict[str, str]:
-    """The environment in which `campaign:NetWithEverything` can be imported."""
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    """The environment in which `campaign:NetWithEverything` can be imported, and what else could be before."""
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def command(*arguments: str | Path) -> list[str]:

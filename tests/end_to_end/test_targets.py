@@ -100,6 +100,31 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_ends_on_the_same_bytes(
         assert said_cells == {key: row[key] for key in said_cells}
 
 
+@pytest.mark.row("D3", "D6")
+@pytest.mark.parametrize("task", TABLES)
+def test_decoded_pictures_kept_or_not_end_on_the_same_bytes(
+    holdfast, squares: Path, tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a cache; and with one on disk up to the middle of an epoch, then one in memory: the same weights."""
+    monkeypatch.setenv("HOLDFAST_CACHE", str(tmp_path / "cache"))
+    command = ("train", squares / TABLES[task], "--task", task, *SMALL, "--save-every", "1", "--keep", "all")
+    command = (*command, "--augment", "none", *(("--target-columns", "area") if task == "regression" else ()))
+    assert holdfast(*command, "--out", "off", "--cache", "off").code == 0
+    assert holdfast(*command, "--out", "kept", "--cache", "disk").code == 0
+    assert list((tmp_path / "cache").rglob("*.pictures"))
+    steps = {int(path.name.removeprefix("step-")): path for path in (tmp_path / "kept/checkpoints").glob("step-*")}
+    middle = max(step for step in steps if step % (max(steps) // 3) and step < 2 * max(steps) // 3)
+    for step in steps:  # as if it had been killed then
+        if step > middle:
+            shutil.rmtree(steps[step])
+    for name in ("summary.json", "best.safetensors", "predictions.csv"):
+        (tmp_path / "kept" / name).unlink()
+    said = holdfast(*command, "--out", "kept", "--cache", "ram", "--workers", "1")
+    assert said.code == 0 and f"resuming kept from step {middle} of" in said.out, said.err
+    for name in (f"checkpoints/{steps[max(steps)].name}/model.safetensors", "predictions.csv"):
+        assert (tmp_path / "off" / name).read_bytes() == (tmp_path / "kept" / name).read_bytes()
+
+
 @pytest.mark.row("D3")
 def test_the_best_of_points_is_the_least_error(holdfast, squares: Path, tmp_path: Path) -> None:
     """The best epoch in best.safetensors and `runs/x@best` is the one whose NME in results.csv is the least."""

@@ -217,6 +217,9 @@ _EVERYTHING = Config(
     deterministic=False,
     tensorboard=True,
     trace_samples="trace.txt",
+    target_mean=[k / 7 - 9 for k in range(136)],
+    target_std=[1e-20, 5e300, 0.1],
+    target_columns=["a, b", "[a]", "{a}", "a:", "- a", "? a", "!a", "a #b", "'", '"', "one\nother", "a long name" * 20],
 )
 
 
@@ -225,6 +228,13 @@ _EVERYTHING = Config(
 def test_what_to_yaml_writes_asks_for_just_this(tmp_path: Path, config: Config) -> None:
     """config.yaml read back is the same settings, to the last digit and the oddest class name."""
     assert load_config(_file(tmp_path, config.to_yaml()), {}) == config
+
+
+def test_lists_stand_on_a_line() -> None:
+    """The mean shape of 68 points takes a screen at most, and a list of classes one line."""
+    lines = Config(target_mean=[k / 7 - 9 for k in range(136)], classes=["ant", "bee"]).to_yaml().splitlines()
+    assert "classes: [ant, bee]" in lines
+    assert len(lines) < len(FIELDS) + 30 and max(map(len, lines)) < 160
 
 
 def test_the_recipe_is_what_decides_the_weights() -> None:

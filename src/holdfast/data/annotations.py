@@ -113,11 +113,12 @@ def read_multilabel(
     """
     rows = read_rows(Path(table))
     problems: list[str] = []
-    if columns is None and label_column is None and labels and set(labels) <= set(rows.header):
+    # One label that is a column is enough: what the others lack is said then.
+    if columns is None and label_column is None and labels and _are_columns(rows, labels):
         columns = labels
     if columns is not None:
         names = list(columns)
-        values = _numbers(rows, [_place(rows, name) for name in names], problems).astype(np.float32)
+        values = _numbers(rows, _places(rows, names), problems).astype(np.float32)
         bad = np.argwhere((values != 0) & (values != 1) & ~np.isnan(values) | np.isnan(values))
         problems += [f"line {rows.rows[r].line}: column {names[k]!r} is not 0 or 1" for r, k in bad]
     else:
@@ -131,7 +132,10 @@ def read_multilabel(
                 if name in place:
                     values[row, place[name]] = 1
                 else:
-                    problems.append(f"line {rows.rows[row].line}: label {name!r} is not in the list of labels")
+                    known = f"{', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+                    problems.append(
+                        f"line {rows.rows[row].line}: label {name!r} is not in the list of labels ({known})"
+                    )
     if not problems and not (values == 1).any():
         raise DataError(f"Reading {table}: no picture has a label. Expected a;b or a column of 0 and 1 for each label.")
     targets = Targets("multilabel", names, values)
@@ -164,7 +168,7 @@ def read_regression(
     """
     rows = read_rows(Path(table))
     places = (
-        [_place(rows, name) for name in columns]
+        _places(rows, columns)
         if columns is not None
         else [rows.find(None, LABEL_COLUMNS, "numbers", "--target-columns")]
     )
@@ -265,8 +269,20 @@ def _numbers(rows: Table, places: Sequence[int], problems: list[str]) -> np.ndar
     return values
 
 
-def _place(rows: Table, name: str) -> int:
-    return rows.find(name, (), "targets", "--target-columns")
+def _places(rows: Table, names: Sequence[str]) -> list[int]:
+    """Returns the places of columns in the header. Raises DataError, naming all that are not there."""
+    missing = [name for name in names if name not in rows.header]
+    if len(missing) > 1:
+        raise DataError(
+            f"{rows.path} lacks {len(missing)} of the {len(names)} columns asked for:\n{first_of(missing)}\n"
+            f"Its columns: {', '.join(rows.header[:20])}."
+        )
+    return [rows.find(name, (), "targets", "--target-columns") for name in names]
+
+
+def _are_columns(rows: Table, labels: Sequence[str]) -> bool:
+    listed = any(name.lower() in _LABELS_COLUMNS for name in rows.header)
+    return set(labels) <= set(rows.header) or (not listed and not set(labels).isdisjoint(rows.header))
 
 
 def _split_labels(cells: Sequence[str]) -> list[list[str]]:

@@ -75,7 +75,7 @@ def figures(answers: Tensor, truth: npt.NDArray[Any], spec: TargetSpec) -> dict[
     if spec.task == "classification":
         return {"accuracy": metrics.accuracy(answers, true)}
     if spec.task == "multilabel":
-        precision = torch.tensor(metrics.average_precision(answers, true))
+        precision = torch.tensor(metrics.average_precision(answers, true), dtype=torch.float64)
         shares = metrics.label_accuracy(answers, true)
         return {"map": metrics.mean_of_known(precision), "accuracy": metrics.mean_of_known(shares)}
     if spec.task == "regression":

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from holdfast.data.sample import Indices, Pictures
-from holdfast.errors import DataError, first_of
+from holdfast.errors import DataError
 
 Task = Literal["classification", "landmarks", "multilabel", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -178,11 +178,17 @@ class Targets:
         unknown = sorted(used - set(names))
         missing = [name for name in names if name not in self.names] if self.task in ("regression", "landmarks") else []
         if unknown or missing:
+            word = _WORDS[self.task]
+            problems = [
+                f"the model does not know the {word} {', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}",
+                f"the data lack the {word} {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}",
+            ]
+            said = " and ".join(text for text, found in zip(problems, (unknown, missing), strict=True) if found)
             raise DataError(
-                f"The model does not know the {_WORDS[self.task]} {', '.join(unknown[:5])}; it knows "
-                f"{', '.join(names[:10])}. Give pictures of its own."
+                f"Matching targets by name: {said}; it knows {', '.join(names[:10])}"
+                f"{' …' if len(names) > 10 else ''}. Give pictures of its own."
                 if unknown
-                else f"The data lack the {_WORDS[self.task]} that the model knows:\n{first_of(missing)}"
+                else f"Matching targets by name: {said}, which the model knows. Give pictures that have them."
             )
         place = {name: k for k, name in enumerate(names)}
         if self.task == "classification":

@@ -36,16 +36,18 @@ def prefix_of(config: Config, preprocessing: Preprocessing, set_name: SetName) -
     follows, which finds it done and does nothing: bits are those of that transform alone.
     """
     p = preprocessing
-    if config.task == "landmarks" and set_name != "train":
-        return Prefix()  # points go through one resize with their picture, not through two
+    if config.task == "landmarks":
+        # Points go through one resize with their picture, which is decoded whole: two, or a scaled decoding before the
+        # one, would give other bits.
+        side = config.decode_size if set_name == "train" else None
+        return Prefix(side, interpolation=p.interpolation, scaled=p.scaled_decode) if side else Prefix()
     if set_name != "train" or (config.augment == "none" and not config.train_transform):
         if p.custom:
             return Prefix()
         if p.exact:
             return Prefix(p.img_size, square=True, interpolation=p.interpolation, scaled=p.scaled_decode)
         return Prefix(p.resize, enlarge=True, interpolation=p.interpolation, scaled=p.scaled_decode)
-    simple = config.task != "landmarks" and (config.augment or "").startswith(("shift", "affine"))
-    if not config.train_transform and simple:
+    if not config.train_transform and (config.augment or "").startswith(("shift", "affine")):
         return Prefix(p.img_size, square=True, interpolation=p.interpolation, scaled=p.scaled_decode)
     return Prefix(config.decode_size or None, interpolation=p.interpolation, scaled=p.scaled_decode)
 

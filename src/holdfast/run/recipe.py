@@ -104,7 +104,7 @@ def resolve(config: Config, data: DataSummary, targets: TargetSpec = _CLASSES) -
         choose("img_size", 224, "what such models are made for")
     few = data.num_train < 2000
     _choose_length(choose, resolved, data, targets)
-    _choose_optimizer(choose, resolved, few)
+    _choose_optimizer(choose, resolved, few, targets.task == "landmarks")
     choose("weight_decay", 5e-4 if resolved.optimizer == "sgd" else 0.02, f"usual for {resolved.optimizer}")
     choose("warmup_epochs", min(2.0, (resolved.epochs or 1) / 10), "a tenth of the training, two epochs at most")
     if small and data.channels == 1:
@@ -140,8 +140,8 @@ def _choose_length(choose: Choose, resolved: Config, data: DataSummary, targets:
         choose("epochs", 30 if few else 20, f"{steps} steps an epoch, from scratch")
 
 
-def _choose_optimizer(choose: Choose, resolved: Config, few: bool) -> None:
-    """Chooses the optimizer and its rate for the model in `resolved`; `few` training pictures."""
+def _choose_optimizer(choose: Choose, resolved: Config, few: bool, points: bool) -> None:
+    """Chooses the optimizer and its rate for the model in `resolved`; `few` training pictures, `points` to learn."""
     if resolved.model in ("lenet", "cifar-net", "mlp", "dynamic"):
         choose("optimizer", "adamw", "steady on small networks")
         if resolved.optimizer == "sgd":
@@ -156,6 +156,9 @@ def _choose_optimizer(choose: Choose, resolved: Config, few: bool) -> None:
         )
         base = 0.1 if resolved.optimizer == "sgd" else 5e-4 if attention else 1e-3
         base = base / 5 if resolved.weights else base
+        if points and resolved.optimizer != "sgd":
+            # Batches of a few faces make few steps: scaled down, they end where they began (ADR 13, measured).
+            choose("lr", float(f"{base:.3g}"), f"points take {resolved.optimizer}'s whole steps in small batches too")
         rate = base * min((resolved.batch_size or 1) / (256 if resolved.optimizer == "sgd" else 64), 1.0)
         choose("lr", float(f"{rate:.3g}"), f"usual for {resolved.optimizer} at batch {resolved.batch_size}")
 

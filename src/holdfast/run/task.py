@@ -71,7 +71,7 @@ def _choose_for_points(choose: Choose, resolved: Config, targets: TargetSpec) ->
     pairs = parse_flip_pairs(resolved.flip_pairs or "none", targets.names)
     choose(
         "augment",
-        "crop+affine+flip+color" if pairs else "crop+affine+color",
+        "affine+flip+color" if pairs else "affine+color",
         "points go along" if pairs else "points go along; no flip, for want of pairs",
     )
     if resolved.eyes:

@@ -162,6 +162,8 @@ def test_fails_on_labels_that_are_not_listed_or_absent(folder: Path) -> None:
     """With a list of labels, another one is refused; a table without any label too."""
     with pytest.raises(DataError, match="line 2: label 'dog' is not in the list"):
         read_multilabel(_table(folder, "file,labels\na.png,cat;dog\n"), labels=["cat"])
+    with pytest.raises(DataError, match="no column 'warm'"):  # one of two that are columns: the other is missing
+        read_multilabel(_table(folder, "file,sunny\na.png,1\n"), labels=["warm", "sunny"])
     with pytest.raises(DataError, match="no picture has a label"):
         read_multilabel(_table(folder, "file,labels\na.png,\nb.png,\n"))
 
@@ -178,6 +180,8 @@ def test_numbers_are_read_with_those_that_are_missing(folder: Path) -> None:
         read_regression(_table(folder, "file,label\na.png,1\nb.png,\n"))
     with pytest.raises(DataError, match="no column 'weight'"):
         read_regression(_table(folder, "file,age\na.png,1\n"), columns=["weight"])
+    with pytest.raises(DataError, match=r"lacks 2 of the 3 columns asked for:\n  weight\n  height\n.*file, age\."):
+        read_regression(_table(folder, "file,age\na.png,1\n"), columns=["weight", "age", "height"])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 
 from holdfast.data.answer_table import answer_header, answer_rows
 from holdfast.data.answers import FIGURES, PER_NAME, figures, figures_by_name, format_figure, in_own_terms
@@ -52,6 +53,18 @@ def test_figures_have_the_names_of_the_task_in_all_and_by_name(task: str) -> Non
     table = figures_by_name(answers, TRUTH[task], spec)
     assert list(table) == ["a", "b"] and all("num_samples" in row for row in table.values())
     assert PER_NAME[task].startswith("per_")
+
+
+def test_mean_average_precision_by_hand_and_by_scikit_learn() -> None:
+    """Label a: its pictures come 1st and 3rd, (1 + 2/3) / 2; b: 2nd of four, 1/2; nobody has c. To the last digit."""
+    scores = torch.tensor([[0.9, 0.8, 0.1], [0.8, 0.7, 0.2], [0.7, 0.2, 0.3], [0.1, 0.1, 0.4]])
+    truth = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 0]], np.float32)
+    spec = TargetSpec("multilabel", ("a", "b", "c"))
+    found = figures(scores, truth, spec)
+    assert found["map"] == pytest.approx((5 / 6 + 1 / 2) / 2, abs=1e-15)
+    assert found["map"] == pytest.approx(average_precision_score(truth[:, :2], scores[:, :2].double()), abs=1e-15)
+    assert found["accuracy"] == pytest.approx((3 / 4 + 3 / 4 + 4 / 4) / 3, abs=1e-15)
+    assert figures_by_name(scores, truth, spec)["c"]["average_precision"] is None
 
 
 def test_the_figures_by_hand() -> None:

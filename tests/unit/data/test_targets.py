@@ -56,6 +56,14 @@ def test_fails_on_a_name_that_the_model_does_not_know(task: str) -> None:
         _some(task).align(["a"], np.array([0, 1, 2]))
 
 
+def test_what_is_unknown_and_what_is_missing_are_said_together() -> None:
+    """Points of another kind: both lists stand in one message."""
+    with pytest.raises(
+        DataError, match=r"does not know the point a, b and the data lack the point c, d; it knows c, d"
+    ):
+        _some("landmarks").align(["c", "d"], np.array([0]))
+
+
 @pytest.mark.parametrize("task", ["regression", "landmarks"])
 def test_fails_on_numbers_and_points_that_are_missing_as_a_whole(task: str) -> None:
     """A model of three columns cannot be scored on two."""

@@ -34,6 +34,16 @@ def test_points_without_pairs_are_not_flipped_and_it_is_said() -> None:
     assert (resolved.loss, resolved.resize) == ("wing", "exact")
 
 
+@pytest.mark.row("D3", "T5")
+@pytest.mark.parametrize(("asked", "lr"), [({}, 1e-3), ({"weights": "a.pth"}, 2e-4), ({"optimizer": "sgd"}, 0.00313)])
+def test_a_small_batch_of_points_does_not_lower_the_rate(asked: dict[str, Any], lr: float) -> None:
+    """Eight faces a batch keep AdamW's whole rate, and are not cropped; plain gradients are scaled as ever."""
+    resolved = _resolved(NUMBERED, **asked)
+    assert (resolved.batch_size, resolved.lr) == (8, lr)
+    assert resolved.augment == "affine+color"
+    assert _resolved(TargetSpec("regression", ("age",)), batch_size=8).lr == 1.25e-4
+
+
 @pytest.mark.row("D3")
 def test_points_with_sides_in_their_names_are_flipped() -> None:
     """Left and right in names make pairs, and the augmentation flips; so does asking for the 68."""
