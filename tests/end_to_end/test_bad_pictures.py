@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def test_predict_goes_on_after_a_bad_picture(holdfast, run: Path, picture_folder
     assert set(told[1]) == {"path", "error"}
     assert "rows would be made up" in told[1]["error"]
     assert "no decoder recognises" in told[2]["error"]
+
+
+def test_predict_says_odd_names_on_one_line_and_as_json(holdfast, run: Path, picture_folder: Path) -> None:
+    """A line break in a name does not break the list; a name that is no text is still JSON and a cell of a table."""
+    folder = picture_folder.parent / "odd"
+    folder.mkdir()
+    for name in (b"new\nline.jpg", b"latin\xe9.jpg"):
+        shutil.copy(picture_folder / "red/1.jpg", os.fsencode(folder) + b"/" + name)
+    said = holdfast("predict", run, folder, "--csv", "said.csv")
+    assert said.code == 0 and len(said.out.splitlines()) == 2
+    assert "new\\nline.jpg  " in said.out
+    assert b"latin\xe9.jpg," in (picture_folder.parent / "said.csv").read_bytes()
+    told = json.loads(holdfast("predict", run, folder, "--json").out)
+    assert [os.fsencode(Path(entry["path"]).name) for entry in told] == [b"latin\xe9.jpg", b"new\nline.jpg"]
 
 
 def test_val_names_a_bad_picture(holdfast, run: Path, picture_folder: Path) -> None:

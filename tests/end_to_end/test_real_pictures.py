@@ -99,6 +99,18 @@ def test_the_test_set_is_touched_once_at_the_end(holdfast, cifar: Path, tmp_path
 
 
 @pytest.mark.row("D7")
+def test_show_writes_nothing_into_data(holdfast, picture_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by its default where one works in the folder of pictures, nor when asked."""
+    before = sorted(picture_folder.rglob("*"))
+    said = holdfast("show", picture_folder, "--out", picture_folder / "red" / "grid.png")
+    assert said.code == 2 and "nothing is ever written there" in said.err
+    monkeypatch.chdir(picture_folder)
+    said = holdfast("show", ".")
+    assert said.code == 2 and "grid.png lies in DATA (.)" in said.err
+    assert sorted(picture_folder.rglob("*")) == before
+
+
+@pytest.mark.row("D7")
 def test_show_draws_a_labelled_grid(holdfast, real_data: Path, tmp_path: Path) -> None:
     """`show` writes a PNG of the pictures, plain and as training sees them, and says shapes."""
     said = holdfast("show", real_data / "hymenoptera_data", "--num", "12", "--out", "grid.png")

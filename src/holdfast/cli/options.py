@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -60,7 +61,12 @@ def setting_options(command: Command) -> Command:
 
 def print_json(value: Any) -> None:
     """Prints JSON on stdout."""
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a file name that is no text, or a terminal that has no such letters
+        text = json.dumps(value, indent=1)
+    click.echo(text)
 
 
 def print_result(result: Result, *, as_json: bool) -> int:

@@ -48,6 +48,7 @@ def command(
     from holdfast.serve import Predictor, Unreadable
     from holdfast.serve.predictions import columns_of
     from holdfast.serve.predictor import find_images
+    from holdfast.toolbox.text import printable
 
     paths = find_images(images)
     predictor = Predictor(model, device)
@@ -57,12 +58,12 @@ def command(
         if as_json:
             continue
         if isinstance(result, Unreadable):
-            click.echo(result.error, err=True)
+            click.echo(printable(result.error), err=True)
         else:
-            click.echo(f"{result.path}  {result.line()}")
+            click.echo(f"{printable(result.path)}  {printable(result.line())}")
     if csv_file is not None:
         try:
-            with csv_file.open("w", newline="", encoding="utf-8") as file:
+            with csv_file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 columns = columns_of(predictor.spec)
                 writer.writerow(["path", *columns, "error"])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from holdfast.cli.options import fold_option, json_option, print_json, split_option, traceback_option
 from holdfast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @click.command("show")
@@ -18,7 +22,7 @@ from holdfast.errors import ConfigError
     type=click.Path(path_type=Path, dir_okay=False),
     default="grid.png",
     show_default=True,
-    help="the PNG to write",
+    help="the PNG to write; never in DATA",
 )
 @click.option("--num", "-n", default=32, show_default=True, type=click.IntRange(1, 400), help="how many pictures")
 @click.option("--set", "set_name", type=click.Choice(["train", "val", "test"]), help="from this set only")
@@ -65,11 +69,12 @@ def command(
     """Write a labelled grid of pictures of DATA as a PNG, points drawn, and say the shapes of a first batch."""
     from holdfast.data import open_data
     from holdfast.data.look import look_at
-    from holdfast.data.split_file import with_split
+    from holdfast.data.split_file import refuse_place_in_data, with_split
     from holdfast.data.targets import NAMES, describe, targets_of
 
     columns = [name.strip() for name in target_columns.split(",")] if target_columns else None
     collection = open_data(data, image_dir=image_dir, task=task, target_columns=columns)
+    refuse_place_in_data(out, collection, data)
     collection = with_split(collection, split, fold)
     look = look_at(
         collection,
@@ -81,10 +86,7 @@ def command(
         flip_pairs=flip_pairs,
     )
     targets = targets_of(collection.pictures)
-    try:
-        look.grid.save(out)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"Writing {out}: {error}.") from error
+    _save(look.grid, out)
     if as_json:
         print_json(
             {
@@ -105,3 +107,11 @@ def command(
     if open_it:
         click.launch(str(out))
     return 0
+
+
+def _save(grid: Image.Image, out: Path) -> None:
+    try:
+        grid.save(out)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ConfigError(f"Writing {out}: {reason}.") from error

@@ -59,6 +59,13 @@ class TableFiles:
         """Set → the rows in it, counted from 0; empty when the table does not divide."""
         return _sets_of(self.set_names)
 
+    @property
+    def advice(self) -> str:
+        """What to do about problems. Where no row's file is there, it is the folder that is wrong, not the rows."""
+        if any(self.paths):
+            return "Mend them and try again."
+        return f"File names are relative to {self.root}; say with --image-dir where they begin."
+
 
 class TableProblems(DataError):
     """What is wrong with a table's rows. Attributes: `problems`, all of it, a line each; the text has the first ten."""
@@ -132,7 +139,7 @@ def read_csv(
     problems += written_differently(labelled) if classes is None else unlisted(labelled, classes)
     if problems := sorted(rows.problems + _by_line(rows, problems), key=_line_of):
         count = f"{len(problems):,} problem{'s' if len(problems) > 1 else ''} in its {len(labelled):,} rows"
-        text = f"Reading {table}: {count}:\n{first_of(problems)}\nMend them and try again."
+        text = f"Reading {table}: {count}:\n{first_of(problems)}\n{files.advice}"
         raise TableProblems(text, problems)
     names = [names[k] for k in kept]
     class_names = list(classes) if classes is not None else sorted(set(names), key=natural_key)

@@ -33,16 +33,16 @@ def group_names(
     columns = columns or {}
     if spec in columns:
         found = [cell.strip() for cell in columns[spec]]
-        what = f"an empty cell in column {spec!r}"
+        what = f"an empty cell in column '{spec}'"
         expected = "Fill the column, or take another."
     else:
         found = _first_groups(paths, spec, columns)
-        what = f"no match of {spec!r} in the path"
-        expected = f"Expected a regular expression on paths such as {paths[0]!r}" if paths else "There are no pictures"
+        what = f"no match of '{spec}' in the path"
+        expected = f"Expected a regular expression on paths such as '{paths[0]}'" if paths else "There are no pictures"
         expected += f", or one of the columns {', '.join(columns)}." if columns else "."
     alone = [path for path, name in zip(paths, found, strict=True) if not name]
     if len(alone) == len(found):
-        raise DataError(f"Grouping by {spec!r}: every picture has {what}. {expected}")
+        raise DataError(f"Grouping by '{spec}': every picture has {what}. {expected}")
     if alone and notices is not None:
         notices.append(
             f"{len(alone):,} of {len(paths):,} pictures have {what}: each is a group of its own ({alone[0]} …)"
@@ -57,7 +57,7 @@ def _first_groups(paths: Sequence[str], spec: str, columns: Mapping[str, Sequenc
     except re.error as error:
         known = f"one of the columns {', '.join(columns)}" if columns else "a column of a CSV"
         raise ConfigError(
-            f"--group-by {spec!r} is not a regular expression ({error}). Expected one, or {known}."
+            f"--group-by '{spec}' is not a regular expression ({error}). Expected one, or {known}."
         ) from error
     matches = (pattern.search(path) for path in paths)
     return [(match[1 if pattern.groups else 0] or "") if match else "" for match in matches]

@@ -34,7 +34,7 @@ def open_image(path: Path | str, channels: int = 3, decoder: Decoder = "auto") -
     return open_bytes(read_image_file(path), path, channels, decoder)
 
 
-def open_bytes(data: bytes, path: Path, channels: int = 3, decoder: Decoder = "auto") -> Encoded:
+def open_bytes(data: bytes, path: Path | str, channels: int = 3, decoder: Decoder = "auto") -> Encoded:
     """Opens the bytes of an image file, as `open_image` does; errors name `path`."""
     marks = read_marks(data) if decoder == "auto" and data.startswith(_JPEG) else None
     if marks is None or not _is_common(marks):

@@ -94,6 +94,19 @@ def read_split(collection: Collection, file: str | Path) -> Division:
     return Division(sets, folds if folds.any() else None, groups)  # type: ignore[arg-type]
 
 
+def refuse_place_in_data(file: Path, collection: Collection, data: str) -> None:
+    """Raises ConfigError when a file that is to be written (`--out`) lies in what was opened at `data`."""
+    source, pictures = Path(data).expanduser(), collection.pictures
+    places = [source]
+    # A table may lie among its pictures, and people work in that folder; an image directory of its own is DATA.
+    if isinstance(pictures, FilePictures) and source.parent.resolve() != pictures.root.resolve():
+        places.append(pictures.root)
+    if any(file.resolve().is_relative_to(place.resolve()) for place in places):
+        raise ConfigError(
+            f"{file} lies in DATA ({data}), and nothing is ever written there. Give another place with --out."
+        )
+
+
 def write_split(text: str, file: Path, collection: Collection, data: str, *, force: bool = False) -> bool:
     """Writes the table whole or not at all; returns False when it stood there already, byte for byte.
 
@@ -104,15 +117,7 @@ def write_split(text: str, file: Path, collection: Collection, data: str, *, for
     Raises:
         ConfigError: the place is in DATA, holds something else, or cannot be written.
     """
-    source, pictures = Path(data).expanduser(), collection.pictures
-    places = [source]
-    # A table may lie among its pictures, and people work in that folder; an image directory of its own is DATA.
-    if isinstance(pictures, FilePictures) and source.parent.resolve() != pictures.root.resolve():
-        places.append(pictures.root)
-    if any(file.resolve().is_relative_to(place.resolve()) for place in places):
-        raise ConfigError(
-            f"{file} lies in DATA ({data}), and nothing is ever written there. Give another place with --out."
-        )
+    refuse_place_in_data(file, collection, data)
     try:
         if file.exists():
             there = file.read_bytes()

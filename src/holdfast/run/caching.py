@@ -76,8 +76,9 @@ class PictureCache:
     _has_reported: bool = False
 
     def choices(self) -> list[Choice]:
-        """Returns the choice as it is said among the others; nothing when there was nothing to choose."""
-        return [Choice("cache", self.choice.kind, self.choice.reason)] if self.need.num_pictures else []
+        """Returns the choice as it is said among the others; nothing when there was nothing to choose or to refuse."""
+        told = self.need.num_pictures or self.config.cache in ("ram", "disk")
+        return [Choice("cache", self.choice.kind, self.choice.reason)] if told else []
 
     def open(self, pictures: Pictures, sets: dict[SetName, Indices]) -> None:
         """Opens or makes the store. What fails leaves a note, and the run goes on without one."""

@@ -71,7 +71,8 @@ def say_stopped(console: Console, saves: Saves, bench: Workbench) -> None:
 
 def say_finished(directory: RunDirectory, bench: Workbench, console: Console, summary: dict[str, Any]) -> None:
     """Says that there is nothing left to do."""
-    console.say(f"{directory.place} is finished: {bench.config.epochs} epochs, {_scores(summary)}.")
+    epochs = f"{bench.config.epochs} epoch{'s' * (bench.config.epochs != 1)}"
+    console.say(f"{directory.place} is finished: {epochs}, {_scores(summary)}.")
     console.say("Go on with --epochs +10, or start another with --out.")
 
 

@@ -79,7 +79,7 @@ class Predictor:
             problems: dict[int, str] = {}
             for place, path in enumerate(chunk):
                 try:
-                    picture = open_image(Path(path), self.preprocessing.channels)
+                    picture = _opened(Path(path), self.preprocessing.channels)
                     inputs.append(self.pixels(picture))
                 except DataError as error:
                     problems[place] = str(error)
@@ -95,7 +95,7 @@ class Predictor:
 
     def read(self, path: Path) -> Tensor:
         """Returns a picture file as `outputs` takes it. Raises DataError."""
-        return self.pixels(open_image(path, self.preprocessing.channels))
+        return self.pixels(_opened(path, self.preprocessing.channels))
 
     def pixels(self, picture: Encoded) -> Tensor:
         """Returns a picture as `outputs` takes it, `[C, S, S]`, on one thread as in training.
@@ -148,10 +148,17 @@ def _transform_for(spec: TargetSpec, preprocessing: Preprocessing) -> StagedTran
     return StagedTransform(Whole(), picture_transform(preprocessing), finish, scaled=False)
 
 
+def _opened(path: Path, channels: int) -> Encoded:
+    if path.is_dir():
+        raise DataError(f"{path}: there is no picture in this folder.")
+    return open_image(path, channels)
+
+
 def find_images(arguments: Sequence[str]) -> list[str]:
     """Returns the pictures that files, folders (at any depth) and globs name, in natural order within each.
 
-    An argument that names no picture stands for itself: its reader says so, after the others have been done.
+    A link that leads nowhere and a pipe are pictures by their names, and cannot be read. An argument that names no
+    picture stands for itself: its reader says so, after the others have been done.
     """
     from holdfast.data.files import is_image_name, natural_key
 
@@ -159,7 +166,7 @@ def find_images(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         path = Path(argument).expanduser()
         if path.is_dir():
-            members = [str(p) for p in path.rglob("*") if p.is_file() and is_image_name(p.name)]
+            members = [str(p) for p in path.rglob("*") if is_image_name(p.name) and not p.is_dir()]
         elif path.exists():
             members = [argument]
         elif any(c in argument for c in "*?["):

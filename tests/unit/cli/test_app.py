@@ -154,6 +154,7 @@ def test_an_unknown_command_or_option_fails_with_the_nearest(
         (["predict", "nowhere"], 2, "Missing argument 'IMAGES...'"),
         (["inspect", "nowhere"], 1, "nowhere"),
         (["show", "nowhere"], 3, "nowhere"),
+        (["show", "digits", "-o", "nowhere/a.png"], 2, "Writing nowhere/a.png: No such file or directory."),
         (["models", "--show", "lenett"], 2, "There is no model 'lenett'"),
         (["models", "no such model"], 1, "no model has 'no such model' in its name"),
     ],

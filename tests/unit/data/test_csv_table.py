@@ -142,6 +142,12 @@ class TestProblems:
             "Mend them and try again."
         )
 
+    def test_reading_fails_with_a_way_out_when_no_file_is_there(self, picture_folder: Path) -> None:
+        """Names that begin in another folder are told by none of them being found, and the flag is named."""
+        message = problem(picture_folder, "file,label\nelsewhere/1.jpg,a\nelsewhere/2.jpg,b\n")
+        assert "2 problems in its 2 rows" in message
+        assert message.endswith(f"File names are relative to {picture_folder}; say with --image-dir where they begin.")
+
     def test_reading_fails_when_labels_or_names_are_empty(self, picture_folder: Path) -> None:
         """An empty cell, one of blanks and one that is cut off are each told by line and column."""
         message = problem(picture_folder, "file,label\nblue/0.jpg,\nblue/1.jpg,  \n,warm\nred/1.jpg\n")

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from holdfast.data.groups import group_names
@@ -62,3 +64,11 @@ def test_grouping_fails_when_it_is_no_regular_expression() -> None:
         group_names(PATHS, "p(")
     with pytest.raises(ConfigError, match="or one of the columns patient"):
         group_names(PATHS, "p(", {"patient": ["1"] * 4})
+
+
+def test_a_regular_expression_is_told_as_it_was_written() -> None:
+    """Backslashes are not doubled, so that what is said can be copied back."""
+    with pytest.raises(
+        DataError, match=re.escape(r"Grouping by 'p(\d+)_': every picture has no match of 'p(\d+)_' in")
+    ):
+        group_names(["a/1.jpg"], r"p(\d+)_", {})

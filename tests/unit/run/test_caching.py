@@ -83,6 +83,13 @@ def test_arrays_are_in_memory_already(tmp_path: Path) -> None:
     assert cache.choice.kind == "off" and cache.choices() == [] and cache.wrap(arrays, "train") is arrays
 
 
+def test_a_cache_that_arrays_do_not_need_is_answered(tmp_path: Path) -> None:
+    """Who asks for one is told that there is none, and why."""
+    arrays = ArrayPictures(np.zeros((24, 8, 8), np.uint8), [i % 2 for i in range(24)])
+    (choice,) = plan_cache(_config(tmp_path, cache="disk"), arrays, _SETS, _PREPROCESSING).choices()
+    assert (choice.value, choice.reason) == ("off", "they are in memory already")
+
+
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
 def test_what_is_done_before_is_the_first_step_of_the_transform(tmp_path: Path, augmentation: str) -> None:
     """Crops are cut from pictures of decode_size; all others begin with a resize that may be done before."""

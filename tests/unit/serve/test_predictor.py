@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,22 @@ def test_an_argument_that_names_no_picture_stands_for_itself(tmp_path: Path) -> 
     """An empty folder and a glob that matches nothing do not stop the others; reading them says what is wrong."""
     for argument in (str(tmp_path), str(tmp_path / "*.png")):
         assert find_images([argument]) == [argument]
+
+
+def test_what_only_looks_like_a_picture_in_a_folder_is_told(predictor: Predictor, tmp_path: Path) -> None:
+    """A dead link and a pipe, named like pictures, are named with an error and not passed over."""
+    folder = tmp_path / "pictures"
+    (folder / "folder.jpg").mkdir(parents=True)
+    Image.new("L", (2, 2)).save(folder / "1.png")
+    (folder / "2.jpg").symlink_to("gone.jpg")
+    os.mkfifo(folder / "3.jpg")
+    found = list(predictor.predict(find_images([str(folder)])))
+    assert [Path(result.path).name for result in found] == ["1.png", "2.jpg", "3.jpg"]
+    assert [isinstance(result, Unreadable) for result in found] == [False, True, True]
+
+
+def test_a_folder_without_a_picture_is_called_so(predictor: Predictor, tmp_path: Path) -> None:
+    """The words "Is a directory" would be no answer to somebody who gave one."""
+    (tmp_path / "empty").mkdir()
+    (said,) = predictor.predict(find_images([str(tmp_path / "empty")]))
+    assert isinstance(said, Unreadable) and said.error == f"{tmp_path}/empty: there is no picture in this folder."
