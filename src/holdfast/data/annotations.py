@@ -246,7 +246,7 @@ def _collection(
     if problems:
         raise DataError(
             f"Reading {rows.path}: {len(problems)} things in its {len(rows.rows)} rows cannot be used:\n"
-            f"{first_of(problems)}\nMend them and try again."
+            f"{first_of(problems)}\n{files.advice}"
         )
     pictures = AnnotatedPictures(files.root, files.paths, make_targets())
     return Collection(pictures, files.sets, [*rows.notices, *files.notices], columns=rows.columns())
