@@ -125,7 +125,7 @@ def test_what_is_no_checkpoint_is_told(
         (("--init", "a.pth", "--min-matched", "1.5"), "min_matched is 1.5; expected a share from 0 to 1"),
         (("--init", "a.pth", "--min-matched", "-1"), "min_matched is -1; expected a share from 0 to 1"),
         (("--init", "a.pth", "--rename", "zzz=>b"), "none of the 10 names of a.pth contains it"),
-        (("--keep", "best:2:acc"), "a run does not measure 'acc'; expected one of accuracy, loss"),
+        (("--keep", "best:2:acc"), "a run does not measure 'acc'; expected one of accuracy, map,"),
     ],
 )
 def test_flags_that_cannot_be_meant_are_usage_errors(

@@ -84,13 +84,13 @@ def test_the_test_set_is_touched_once_at_the_end(holdfast, cifar: Path, tmp_path
     from holdfast.data.files import FilePictures
 
     read: list[str] = []
-    original = FilePictures.read
+    original = FilePictures.open
 
     def note(self: FilePictures, index: int):
         read.append(self.name(index))
         return original(self, index)
 
-    monkeypatch.setattr(FilePictures, "read", note)
+    monkeypatch.setattr(FilePictures, "open", note)
     assert holdfast("train", cifar, "--epochs", "2", "--workers", "0", "--batch-size", "32", "--out", "run").code == 0
     touched = [place for place, name in enumerate(read) if name.startswith("test/")]
     assert len(touched) == len({read[place] for place in touched}) == 200

@@ -117,13 +117,17 @@ class FilePictures:
         """Returns the picture, upright, not yet decoded. Raises DataError, naming the file."""
         # Python keeps every part of a `Path` in one table of texts. Names from a million files fill it, page by page in
         # each worker's own memory, and then it is copied as a whole.
-        below = "" if self.root == Path() else os.path.join(self.root, "")  # noqa: PTH118
-        return open_image(below + self.paths[index], self.channels, self.decoder)
+        return open_image(self._place(index), self.channels, self.decoder)
+
+    def _place(self, index: int) -> str:
+        """Returns the picture's path as text; one that a table gave as absolute stays so."""
+        below = "" if self.root == Path() else self.root
+        return os.path.join(below, self.paths[index])  # noqa: PTH118
 
     def num_bytes(self, index: int) -> int:
         """Returns the file's size, -1 when it is gone."""
         try:
-            return os.stat(f"{self.root}/{self.paths[index]}").st_size  # noqa: PTH116  # 1M files
+            return os.stat(self._place(index)).st_size  # noqa: PTH116  # 1M files
         except OSError:
             return -1
 

@@ -28,8 +28,8 @@ def _npy() -> bytes:
 
 for _name, _what, _data, _refusal in (
     ("empty.jpg", "no bytes", b"", r"the file is empty \(0 bytes\)"),
-    ("one-byte.jpg", "one byte", b"\xff", "1 bytes that no decoder recognises"),
-    ("newline.jpg", "a line break", b"\n", "1 bytes that no decoder recognises"),
+    ("one-byte.jpg", "one byte", b"\xff", "1 byte that no decoder recognises"),
+    ("newline.jpg", "a line break", b"\n", "1 byte that no decoder recognises"),
     ("zeros.jpg", "zeros", bytes(5000), "it is all zeros"),
     ("text.jpg", "text", b"hello\n", "6 bytes that no decoder recognises"),
     ("random.jpg", "random bytes", np.random.default_rng(0).bytes(4000), "4,000 bytes that no decoder recognises"),

@@ -23,7 +23,7 @@ def test_a_path_without_a_match_is_alone_and_counted() -> None:
     notices: list[str] = []
     assert group_names(PATHS, r"p(\d+)_", None, notices) == ["1", "1", "2", "bees/loose.jpg"]
     assert notices == [
-        "1 of 4 pictures have no match of 'p(\\\\d+)_' in the path: each is a group of its own (bees/loose.jpg …)"
+        "1 of 4 pictures have no match of 'p(\\d+)_' in the path: each is a group of its own (bees/loose.jpg …)"
     ]
 
 
