@@ -150,19 +150,21 @@ def dali_linear(root: Path, times: int) -> Iterator[Ready]:
 
 
 @contextmanager
-def _holdfast(root: Path, times: int, *, scaled: bool) -> Iterator[Ready]:
+def _holdfast(root: Path, times: int, *, side: int | None, scaled_crops: bool) -> Iterator[Ready]:
     from torchvision.transforms import v2
 
     from holdfast.data import ImageFolder, Loader
+    from holdfast.data.cache_key import Prefix
+    from holdfast.data.cached_pictures import CachedPictures
     from holdfast.data.crops import RandomResizedCrop
     from holdfast.data.transforms import Preprocessing, train_transform
 
-    pictures = ImageFolder(root)
-    preprocessing = Preprocessing(SIZE, 256, MEAN, STD, scaled_decode=scaled)
-    usual = train_transform(preprocessing, "crop+flip")
+    folder = ImageFolder(root)
+    pictures = folder if side is None else CachedPictures(folder, Prefix(side, scaled=True))  # nothing is kept
+    usual = train_transform(Preprocessing(SIZE, 256, MEAN, STD), "crop+flip", scaled_crops=scaled_crops)
     # Our own crops are of a quarter of the area at least; here of what the others take.
     transform = replace(usual, crop=RandomResizedCrop(SIZE, SCALE, v2.InterpolationMode.BILINEAR))
-    indices = np.tile(np.arange(len(pictures)), times)
+    indices = np.tile(np.arange(len(folder)), times)
     loader = Loader(pictures, indices, batch_size=BATCH, transform=transform, shuffle=True, num_workers=WORKERS)
     try:
         yield lambda: lambda: _count(loader)
@@ -171,16 +173,23 @@ def _holdfast(root: Path, times: int, *, scaled: bool) -> Iterator[Ready]:
 
 
 @contextmanager
-def holdfast_scaled(root: Path, times: int) -> Iterator[Ready]:
-    """Ours, as `train` does it."""
-    with _holdfast(root, times, scaled=True) as ready:
+def holdfast_scaled_crops(root: Path, times: int) -> Iterator[Ready]:
+    """Ours in a loop of one's own: every JPEG is decoded as small as its crop allows."""
+    with _holdfast(root, times, side=None, scaled_crops=True) as ready:
+        yield ready
+
+
+@contextmanager
+def holdfast_train(root: Path, times: int) -> Iterator[Ready]:
+    """Ours as `train` does it uncached: photographs are scaled to one size first (`--decode-size 448`)."""
+    with _holdfast(root, times, side=2 * SIZE, scaled_crops=False) as ready:
         yield ready
 
 
 @contextmanager
 def holdfast_full(root: Path, times: int) -> Iterator[Ready]:
-    """Ours with every picture decoded at its full size (`--no-scaled-decode`)."""
-    with _holdfast(root, times, scaled=False) as ready:
+    """Ours with every picture decoded at its full size (`--no-scaled-decode --decode-size 0`)."""
+    with _holdfast(root, times, side=None, scaled_crops=False) as ready:
         yield ready
 
 
@@ -190,6 +199,7 @@ CONTENDERS: dict[str, Callable[[Path, int], Any]] = {
     "timm": timm_loader,
     "DALI, antialiased": dali_triangular,
     "DALI, linear": dali_linear,
-    "holdfast": holdfast_scaled,
-    "holdfast --no-scaled-decode": holdfast_full,
+    "holdfast, crops scaled": holdfast_scaled_crops,
+    "holdfast, as train does": holdfast_train,
+    "holdfast, full size": holdfast_full,
 }

@@ -19,7 +19,6 @@ import numpy as np
 
 from holdfast.data.class_list import Members, agree_on_classes
 from holdfast.data.files import FilePictures, is_image_name, is_unread_kind
-from holdfast.data.listing import give_back_freed_memory
 from holdfast.data.natural import natural_key, natural_sorted
 from holdfast.data.notice import Kind, Notice
 from holdfast.data.sample import SET_NAMES, Collection, Indices, SetName
@@ -32,7 +31,6 @@ _SET_FOLDERS: dict[str, SetName] = {
     **dict.fromkeys(("test", "testing", "testset", "testingset", "testdata"), "test"),
 }  # in any case, and with spaces, dashes and underscores anywhere
 _THREADS = 8  # the kernel's work is done side by side; a network's delays too
-_LARGE = 50_000  # pictures: from here on their memory is megabytes
 _TRIED = 16  # class folders: the first are scanned alone
 _SLOW_SECONDS = 1e-4  # a class; where it takes less, threads would pass Python's lock to and fro for longer than that
 
@@ -73,11 +71,7 @@ def read_folder(root: Path, classes: Sequence[str] | None = None) -> Collection:
     _tell_what_else(root, files, notices)
     members: Members = {s: {c: len(f) for c, f in scanned.items()} for s, scanned in files.items()}
     names = agree_on_classes(root, found, members, classes, notices)
-    collection = _collect(root, found, files, names, notices)
-    if len(collection.pictures) > _LARGE:
-        del files
-        give_back_freed_memory()
-    return collection
+    return _collect(root, found, files, names, notices)
 
 
 class ImageFolder(FilePictures):

@@ -17,6 +17,7 @@ from torch.multiprocessing import get_start_method
 from torch.utils.data import DataLoader, Sampler
 
 from holdfast.data.delivery import Delivery, handover_for
+from holdfast.data.listing import give_back_freed_memory
 from holdfast.data.order import epoch_order
 from holdfast.data.reading import Collate, CollateFunction, Failure, ReadSample, collate
 from holdfast.data.sample import Indices, Pictures
@@ -33,6 +34,8 @@ from holdfast.data.workers import (
 from holdfast.distributed import World
 from holdfast.errors import CheckpointMismatch, ConfigError, DataError
 from holdfast.randomness import derive_seed, seed_generators
+
+_LARGE = 50_000  # pictures: from here on the memory of their paths is megabytes
 
 
 class Loader:
@@ -108,6 +111,8 @@ class Loader:
         drawn = self.indices if self._draw is None else range(self._draw.size)
         self._num_samples = num_samples = len(drawn if sampler is None else cast(Sequence[int], sampler))
         self.steps_per_epoch = _count_batches(num_samples, batch_size, drop_last)
+        if len(pictures) > _LARGE:
+            give_back_freed_memory()  # what a scan leaves: every worker would fill it anew with pages of its own
         self._read = ReadSample(pictures, transform, seed)
         # Without an accelerator torch would refuse to pin in this process, and warn and go on with workers.
         self._pin = pin_memory and torch.accelerator.is_available()
