@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import torch
 import xxhash
 
 from holdfast.data.check.header import Header, read_header
@@ -21,6 +19,7 @@ from holdfast.data.image_file import read_image_file
 from holdfast.data.image_kinds import FORMATS, kind_of
 from holdfast.data.jpeg_marks import read_marks
 from holdfast.data.likeness import MIN_SIDE, Bytes, Likeness, likenesses_of, sampled
+from holdfast.data.workers import one_thread
 from holdfast.errors import DataError
 
 _BUNDLE = 32
@@ -110,7 +109,7 @@ def in_threads(
     # what they can. A bundle holds samples, never whole pictures.
     size = max(1, min(_BUNDLE, num // (threads * 4)))
     bundles = [range(start, min(start + size, num)) for start in range(0, num, size)]
-    with one_torch_thread(), ThreadPoolExecutor(threads) as pool:
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
         done = pool.map(lambda bundle: with_likenesses([work(index) for index in bundle]), bundles)
         return list(_counted((facts for bundle in done for facts in bundle), progress))
 
@@ -118,17 +117,6 @@ def in_threads(
 def num_cores() -> int:
     """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Lets torch work in one thread, since pictures are worked on side by side; puts the setting back."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _counted(facts: Iterable[Facts], progress: Callable[[int], None] | None) -> Iterator[Facts]:
