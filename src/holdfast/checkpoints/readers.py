@@ -46,7 +46,8 @@ def digests_of(path: Path, spans: Sequence[tuple[int, int]]) -> list[str]:
         for index in turn:
             found[index] = digest_of(data[spans[index][0] - start : spans[index][1] - start])
 
-    _take_turns(path, _runs(spans), hash_turn, sum(stop - start for start, stop in spans))
+    num_bytes = sum(stop - start for start, stop in spans)
+    _take_turns(path, _runs(spans), hash_turn, num_bytes, min(_SCRATCH_BYTES, num_bytes))
     return found
 
 
@@ -77,7 +78,7 @@ def read_into(path: Path, reads: Sequence[tuple[int, memoryview]]) -> None:
             turns[-1].append((start + offset, piece))
             room -= len(piece)
     try:
-        _take_turns(path, turns, read_turn, sum(len(target) for _, target in reads))
+        _take_turns(path, turns, read_turn, sum(len(target) for _, target in reads), scratch_bytes=0)
     except OSError as error:
         raise _lost(path, error.strerror or str(error)) from error
 
@@ -105,16 +106,16 @@ def _runs(spans: Sequence[tuple[int, int]]) -> list[range]:
 
 
 def _take_turns(
-    path: Path, turns: list[_Turn], do: Callable[[FileIO, memoryview, _Turn], None], num_bytes: int
+    path: Path, turns: list[_Turn], do: Callable[[FileIO, memoryview, _Turn], None], num_bytes: int, scratch_bytes: int
 ) -> None:
-    """Does all turns, each on whichever thread is free; the caller is one of them."""
+    """Does all turns, each on whichever thread is free, with memory of its own; the caller is one of them."""
     waiting = deque(turns)
     failures: list[BaseException] = []
 
     def work() -> None:
         try:
             with path.open("rb", buffering=0) as file:  # one each: the kernel reads ahead by file, and so by reader
-                scratch = memoryview(bytearray(min(_SCRATCH_BYTES, num_bytes)))
+                scratch = memoryview(bytearray(scratch_bytes))
                 while not failures:
                     try:
                         turn = waiting.popleft()

@@ -132,9 +132,11 @@ class TensorFile:
         try:
             size = path.stat().st_size
             # Mode "c" (copy on write): torch wants writable memory, and nothing written there reaches the file.
-            self._bytes = np.memmap(path, np.uint8, "c") if size else np.empty(0, np.uint8)
+            mapped = np.memmap(path, np.uint8, "c") if size else np.empty(0, np.uint8)
         except OSError as error:
             raise CheckpointCorrupt(f"{path}: cannot be read ({error.strerror or error}).") from error
+        self._bytes = mapped.view(np.ndarray)  # a slice of it takes half the time that one of a memmap takes
+        self._address = self._bytes.ctypes.data
         header = self._read_header(size)
         self.metadata: dict[str, str] = header.pop("__metadata__", {})
         self.entries: dict[str, dict[str, Any]] = header
@@ -169,7 +171,7 @@ class TensorFile:
 
     def position(self, tensor: Tensor) -> int | None:
         """Returns where in the file the values of a mapped tensor begin; None for one that does not show them as is."""
-        start = tensor.data_ptr() - self._bytes.ctypes.data
+        start = tensor.data_ptr() - self._address
         plain = tensor.is_contiguous() and not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
         return start if plain and tensor.numel() and 0 <= start < self.num_bytes else None
 
