@@ -381,7 +381,7 @@ def two_headers_that_disagree(folder: Path, command: str) -> Path:
     return path
 
 
-@specimen("overlaps the one before it|whose own header says")
+@specimen("two entries in one place")
 def entries_that_overlap(folder: Path, command: str) -> Path:
     path = zip_of(folder, pickled({}))
     data = bytearray(path.read_bytes())

@@ -22,7 +22,8 @@ from holdfast.formats.remarks import refuse_pieces, remarks
 from holdfast.formats.role_names import with_averages
 from holdfast.formats.roles import Roles, find_roles
 from holdfast.formats.safetensors_file import noted_aliases, read_safetensors
-from holdfast.formats.sniff import a, sniff
+from holdfast.formats.sniff import Sniffed, a, sniff
+from holdfast.formats.zip_archive import ZipArchive
 
 if TYPE_CHECKING:
     import torch
@@ -157,7 +158,11 @@ def open_checkpoint(path: str | os.PathLike[str], *, limits: Limits = LIMITS) ->
         from holdfast.formats.own import open_run
 
         return _own(where, "Holdfast run", open_run(where))
-    found = sniff(where, limits)
+    return open_sniffed(where, sniff(where, limits), limits)
+
+
+def open_sniffed(where: str, found: Sniffed, limits: Limits) -> OpenedCheckpoint:
+    """Opens what has been sniffed at already. Raises as `open_checkpoint`."""
     if found.kind in ("Holdfast checkpoint", "Holdfast run"):
         from holdfast.formats.own import open_checkpoint_directory, open_run
 
@@ -176,17 +181,17 @@ def open_checkpoint(path: str | os.PathLike[str], *, limits: Limits = LIMITS) ->
         held = contents(where, sorted(os.listdir(where)))  # noqa: PTH208
         tree = read_folder(where, held, lambda inner: read_place(inner, limits))
         return OpenedCheckpoint(where, found.kind, tree, find_roles(tree, where), written_by(held))
-    file = ByteFile(where)
     if found.kind == "safetensors index":
-        tensors, metadata = read_index(file, limits)
+        tensors, metadata = read_index(ByteFile(where), limits)
         return OpenedCheckpoint(where, found.kind, tensors, _named_tensors(tensors, metadata), None)
+    file = found.archive.file if found.archive else ByteFile(where)
     if not has_reader(found.kind):
         from holdfast.formats.wrapped import unwrapped
 
         opened = _open(*unwrapped(file, found.kind, limits), limits)
         opened.path = where
         return opened
-    return _open(file, found.kind, found.kind, limits)
+    return _open(file, found.kind, found.kind, limits, found.archive)
 
 
 def _not_dense(record: Any) -> str:
@@ -202,7 +207,7 @@ def _not_dense(record: Any) -> str:
     )
 
 
-def _open(file: Bytes, kind: str, shown: str, limits: Limits) -> OpenedCheckpoint:
+def _open(file: Bytes, kind: str, shown: str, limits: Limits, archive: ZipArchive | None = None) -> OpenedCheckpoint:
     if kind == "safetensors":
         tensors, metadata = read_safetensors(file)
         if "holdfast" in metadata:
@@ -212,7 +217,7 @@ def _open(file: Bytes, kind: str, shown: str, limits: Limits) -> OpenedCheckpoin
         return OpenedCheckpoint(
             file.where, shown, tensors, _named_tensors(tensors, metadata), None, remarks(file.where, tensors, None)
         )
-    tree = read_tree(file, kind, limits)
+    tree = read_tree(file, kind, limits, archive)
     if kind in _PROGRAMS:
         programs = {"model": tree} if kind == "TorchScript" else tree
         weights = {name: tensors for name, tensors in programs.items() if tensors}

@@ -19,17 +19,21 @@ from holdfast.formats.safetensors_file import read_safetensors
 from holdfast.formats.sniff import Sniffed, a, sniff
 from holdfast.formats.torch_legacy import read_torch_legacy
 from holdfast.formats.torch_zip import read_torch_zip
+from holdfast.formats.zip_archive import ZipArchive
 
 _UNPACK = "Open it by itself, or unpack it and open the checkpoint that is in it."
 _LIGHTNING = "meta.pt"  # what Lightning puts beside the pieces: everything that is neither weights nor optimizers
 
 
-def read_tree(file: Bytes, kind: str, limits: Limits) -> Any:
+def read_tree(file: Bytes, kind: str, limits: Limits, archive: ZipArchive | None = None) -> Any:
     """Returns the tree of one file. Raises CheckpointError, and CheckpointCorrupt when it is damaged.
 
     Args:
         kind: what `sniff` says it is.
+        archive: the file as an archive, when it has been opened as one.
     """
+    if kind == "torch zip":
+        return read_torch_zip(file, limits, archive).tree
     return _READERS[kind](file, limits)
 
 

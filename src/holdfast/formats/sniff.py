@@ -35,11 +35,13 @@ class Sniffed(NamedTuple):
             those that have no weights we read: "web page", "ONNX", "folder of Holdfast checkpoints" ….
         advice: what to do with one that has no weights we read; None for the others.
         file: for a folder of weights, the file to open when there is nothing beside it.
+        archive: of a zip archive, what was opened to look into it.
     """
 
     kind: str
     advice: str | None = None
     file: str | None = None
+    archive: ZipArchive | None = None
 
 
 def a(kind: str) -> str:
@@ -63,13 +65,15 @@ def sniff(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Sniffed:
 def sniff_bytes(file: Bytes, limits: Limits = LIMITS) -> Sniffed:
     """Returns what a file is."""
     head = file.read(0, _HEAD)
-    kind = _kind(file, head, limits)
+    if head.startswith(b"PK"):
+        return _archive(file, head, limits)
+    kind = _kind(file, head)
     if kind == "unknown":
         return Sniffed(kind, f"It begins like nothing we know ({head[:8].hex(' ')}). Is it the right file, and whole?")
     return Sniffed(kind, ADVICE.get(kind))
 
 
-def _kind(file: Bytes, head: bytes, limits: Limits) -> str:
+def _kind(file: Bytes, head: bytes) -> str:
     if not head:
         return "empty file"
     if not head.strip(b"\0"):
@@ -77,8 +81,6 @@ def _kind(file: Bytes, head: bytes, limits: Limits) -> str:
     for start, kind in STARTS:
         if head.startswith(start):
             return kind
-    if head.startswith(b"PK"):
-        return _zip_kind(file, head, limits)
     if _is_safetensors(head, file.num_bytes):
         return "safetensors"
     if any(magic in head[:40] for magic in _MAGIC):
@@ -95,12 +97,17 @@ def _is_safetensors(head: bytes, num_bytes: int) -> bool:
     return head[8:9] == b"{" and 2 <= length < 1 << 30 and (length <= num_bytes or b'"dtype"' in head)
 
 
-def _zip_kind(file: Bytes, head: bytes, limits: Limits) -> str:
+def _archive(file: Bytes, head: bytes, limits: Limits) -> Sniffed:
     try:
-        names = list(ZipArchive(file, limits).entries)
+        archive = ZipArchive(file, limits)
     except CheckpointError:
         # Whoever opens it tells what is wrong with it; what it was meant to be shows in its first entry.
-        return "npz" if b".npy" in head[:200] else "torch zip"
+        return Sniffed("npz" if b".npy" in head[:200] else "torch zip")
+    kind = _archive_kind(list(archive.entries))
+    return Sniffed(kind, ADVICE.get(kind), archive=archive)
+
+
+def _archive_kind(names: list[str]) -> str:
     inner = {name.partition("/")[2] for name in names}
     if "data.pkl" in inner | set(names):
         script = "constants.pkl" in inner or any(name.startswith("code/") for name in inner)

@@ -55,11 +55,11 @@ class ZipArchive:
         self.limits = limits
         self.entries: dict[str, Entry] = {}
         self._data_starts: dict[str, int] = {}
+        self._ends: dict[int, int] = {}  # where an entry's header begins → where its data must have ended
         self._inflated: tuple[str, Buffer] = ("", Buffer(bytearray(), 0, 0))
         try:
             start, size, count = self._find_table()
             self._read_table(start, size, count)
-            self._check_places(start)
         except struct.error as error:
             raise self._corrupt(f"a table of contents that is cut ({error})") from error
 
@@ -71,11 +71,12 @@ class ZipArchive:
                 f"Reading {self.file.where}: its entry {name!r} is {entry.num_bytes:,} bytes; the limit is {limit:,}. "
                 "If you trust it, open it with wider limits (holdfast.formats.Limits)."
             )
-        return bytes(self.buffer(name).view())
+        return bytes(self._buffer(entry).view())
 
     def head(self, name: str, count: int) -> bytes:
         """Returns the first bytes of one entry, `count` at most, not proven. Raises as `buffer` does."""
-        entry, start = self._entry(name), self._data_starts[name]
+        entry = self._entry(name)
+        start = self._data_start(entry)
         if entry.method == STORED:
             return self.file.read(start, min(count, entry.num_bytes))
         packed = self.file.read(start, min(2 * count, entry.packed_bytes))
@@ -91,7 +92,12 @@ class ZipArchive:
             CheckpointCorrupt: they are not there, or do not match the checksum.
             CheckpointError: they are compressed beyond belief.
         """
-        entry, start = self._entry(name), self._data_starts[name]
+        entry = self._entry(name)
+        self._check_places()
+        return self._buffer(entry)
+
+    def _buffer(self, entry: Entry) -> Buffer:
+        name, start = entry.name, self._data_start(entry)
         if entry.method == STORED:
             made = self.file.buffer(start, entry.num_bytes)
         else:
@@ -117,13 +123,14 @@ class ZipArchive:
         Raises as `buffer` does; then what is in `target` is no one's data.
         """
         entry = self._entry(name)
+        self._check_places()
         if entry.method != STORED:
             if self._inflated[0] != name:
                 self._inflated = name, self.buffer(name)  # kept: what is decompressed is mostly read in many parts
             if target is not None:
                 target[:] = self._inflated[1].view()[start : start + len(target)]
             return
-        begin, running = self._data_starts[name], Crc32(0 if proven or not entry.crc else entry.num_bytes)
+        begin, running = self._data_start(entry), Crc32(0 if proven or not entry.crc else entry.num_bytes)
         look = None if proven or not entry.crc else running.update
         if target is None:
             self.file.look_through(begin, entry.num_bytes, look)
@@ -138,9 +145,10 @@ class ZipArchive:
         One that is stored is a piece of this file, not proven: whatever lies in it proves itself.
         """
         entry, place = self._entry(name), f" ({name[:200]})"
+        self._check_places()
         if entry.method == STORED:
-            return FileSlice(self.file, self._data_starts[name], entry.num_bytes, place)
-        return MemoryFile(self.file.where + place, bytes(self.buffer(name).view()))
+            return FileSlice(self.file, self._data_start(entry), entry.num_bytes, place)
+        return MemoryFile(self.file.where + place, bytes(self._buffer(entry).view()))
 
     def _entry(self, name: str) -> Entry:
         if name not in self.entries:
@@ -192,6 +200,10 @@ class ZipArchive:
             if name in self.entries:
                 raise self._corrupt(f"two entries called {name!r}")
             self.entries[name] = Entry(name, method, crc, packed, full, header)
+        headers = sorted(entry.header for entry in self.entries.values())
+        self._ends = dict(zip(headers, [*headers, start][1:], strict=True))
+        if len(self._ends) < count:
+            raise self._corrupt("two entries in one place")
 
     def _checked_name(self, raw: bytes, mark: bytes, flags: int, method: int, cut: bool) -> str:
         if mark != _ENTRY or cut:
@@ -209,31 +221,35 @@ class ZipArchive:
             )
         return name
 
-    def _check_places(self, table: int) -> None:
-        """Finds where each entry's data begin, and that no two entries share a byte.
+    def _check_places(self) -> None:
+        """Looks at every entry's own header, once, before anything large is read.
 
-        All entries' own headers are looked at, also of those that nobody reads: a name that was changed in the table
-        alone would make an entry vanish unnoticed.
+        Also at those that nobody reads: a name that was changed in the table alone would make an entry vanish
+        unnoticed. A look at what is in the archive needs none of them, and they lie all over a large file.
         """
-        end = 0
-        for entry in sorted(self.entries.values(), key=lambda e: e.header):
-            local = self.file.read(entry.header, _LOCAL_BYTES + _MOST_NAMES)
-            if local[:4] != _LOCAL or len(local) < _LOCAL_BYTES:
-                raise self._corrupt(f"no header of {entry.name!r} at byte {entry.header:,}")
-            method, name_size, extra_size = struct.unpack_from("<H16x2H", local, 8)
-            raw = local[_LOCAL_BYTES : _LOCAL_BYTES + name_size]
-            if name_size > _MOST_NAMES:
-                raw = self.file.read(entry.header + _LOCAL_BYTES, name_size)
-            name = raw.decode("utf-8", "replace")
-            if name != entry.name or method != entry.method:
-                raise self._corrupt(f"an entry {entry.name!r} whose own header says {name[:200]!r}")
-            if entry.header < end:
-                raise self._corrupt(f"an entry {entry.name!r} that overlaps the one before it")
-            start = entry.header + _LOCAL_BYTES + name_size + extra_size
-            end = start + entry.packed_bytes
-            if end > table:
-                raise self._corrupt(f"an entry {entry.name!r} that reaches into the table of contents")
-            self._data_starts[entry.name] = start
+        if len(self._data_starts) < len(self.entries):
+            for entry in sorted(self.entries.values(), key=lambda e: e.header):
+                self._data_start(entry)
+
+    def _data_start(self, entry: Entry) -> int:
+        """Returns where an entry's data begin, by its own header; it agrees with the table, and shares no byte."""
+        if entry.name in self._data_starts:
+            return self._data_starts[entry.name]
+        local = self.file.read(entry.header, _LOCAL_BYTES + _MOST_NAMES)
+        if local[:4] != _LOCAL or len(local) < _LOCAL_BYTES:
+            raise self._corrupt(f"no header of {entry.name!r} at byte {entry.header:,}")
+        method, name_size, extra_size = struct.unpack_from("<H16x2H", local, 8)
+        raw = local[_LOCAL_BYTES : _LOCAL_BYTES + name_size]
+        if name_size > _MOST_NAMES:
+            raw = self.file.read(entry.header + _LOCAL_BYTES, name_size)
+        name = raw.decode("utf-8", "replace")
+        if name != entry.name or method != entry.method:
+            raise self._corrupt(f"an entry {entry.name!r} whose own header says {name[:200]!r}")
+        start: int = entry.header + _LOCAL_BYTES + name_size + extra_size
+        if start + entry.packed_bytes > self._ends[entry.header]:
+            raise self._corrupt(f"an entry {entry.name!r} that reaches into what follows it")
+        self._data_starts[entry.name] = start
+        return start
 
 
 def _is_end(tail: bytes, at: int) -> bool:

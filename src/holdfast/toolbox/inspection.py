@@ -17,7 +17,7 @@ from holdfast.formats.inert import InertObject
 from holdfast.formats.lazy_tensor import ITEM_BYTES, LazyTensor, Storage
 from holdfast.formats.limits import LIMITS, Limits
 from holdfast.formats.module_tree import is_tensor
-from holdfast.formats.opened import OpenedCheckpoint, open_checkpoint
+from holdfast.formats.opened import OpenedCheckpoint, open_sniffed
 from holdfast.formats.safetensors_file import read_safetensors
 from holdfast.formats.sniff import sniff
 from holdfast.toolbox.outline import json_of
@@ -45,7 +45,8 @@ def inspect_path(path: str | os.PathLike[str], *, limits: Limits = LIMITS) -> Re
         from holdfast.toolbox.own_parts import inspect_run
 
         return inspect_run(where)
-    kind = sniff(where, limits).kind
+    found = sniff(where, limits)
+    kind = found.kind
     if kind in ("Holdfast checkpoint", "Holdfast run"):
         from holdfast.toolbox.own_parts import inspect_directory, inspect_run
 
@@ -54,7 +55,7 @@ def inspect_path(path: str | os.PathLike[str], *, limits: Limits = LIMITS) -> Re
         tensors, metadata = read_safetensors(ByteFile(where))
         if "holdfast" in metadata:
             return _model_file(where, tensors, metadata["holdfast"])
-    return report_of(open_checkpoint(where, limits=limits))
+    return report_of(open_sniffed(where, found, limits))
 
 
 def report_of(opened: OpenedCheckpoint) -> Report:

@@ -18,6 +18,7 @@ from holdfast.errors import CheckpointCorrupt, CheckpointError, CheckpointMismat
 from holdfast.fitting.class_names import class_names
 from holdfast.formats import sniff
 from holdfast.formats.folder import about, contents
+from holdfast.formats.sniff import Sniffed
 
 WEIGHTS = {"fc.weight": torch.ones(2, 2)}
 
@@ -120,7 +121,7 @@ def test_one_file_alone_is_opened_as_itself(tmp_path: Path) -> None:
     """A configuration beside it does not make it a folder of parts."""
     safetensors.torch.save_file(WEIGHTS, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text("{}")
-    assert sniff(tmp_path) == ("folder of weights", None, "model.safetensors")
+    assert sniff(tmp_path) == Sniffed("folder of weights", file="model.safetensors")
     opened = open_checkpoint(tmp_path)
     assert (opened.kind, opened.path) == ("safetensors", str(tmp_path / "model.safetensors"))
 

@@ -18,7 +18,7 @@ from torch import nn
 from holdfast import CheckpointStore, open_checkpoint
 from holdfast.errors import CheckpointError
 from holdfast.formats import sniff
-from holdfast.formats.sniff import a
+from holdfast.formats.sniff import Sniffed, a
 
 ONE = {"a.b": torch.ones(2)}
 
@@ -95,7 +95,7 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_what_can_be_read_is_known_by_its_content(kind: str, tmp_path: Path) -> None:
     """The name of a file says nothing: all of these are called the same."""
     READABLE[kind](tmp_path / "model.bin")
-    assert sniff(tmp_path / "model.bin") == (kind, None, None)
+    assert sniff(tmp_path / "model.bin")[:2] == (kind, None)
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
@@ -139,7 +139,7 @@ def test_folders_are_known_by_what_is_in_them(tmp_path: Path) -> None:
         (tmp_path / name / file).write_text("x")
     (tmp_path / "empty").mkdir()
     assert sniff(tmp_path / "dcp").kind == "DCP directory"
-    assert sniff(tmp_path / "hub") == ("folder of weights", None, "model.safetensors")
+    assert sniff(tmp_path / "hub") == Sniffed("folder of weights", file="model.safetensors")
     with pytest.raises(CheckpointError, match=r"Reading .*dcp/.metadata: "):
         open_checkpoint(tmp_path / "dcp")
     for name in ("other", "empty"):
@@ -176,10 +176,8 @@ def test_a_folder_of_checkpoints_is_answered_with_what_to_name(tmp_path: Path) -
     with CheckpointStore(tmp_path / "run/checkpoints", background=False) as store:
         for step in (1, 2):
             store.save(step, {"model": nn.Linear(1, 1)})
-    assert sniff(tmp_path / "run/checkpoints") == (
-        "folder of Holdfast checkpoints",
-        "Name the run, or one of step-00000001, step-00000002.",
-        None,
+    assert sniff(tmp_path / "run/checkpoints") == Sniffed(
+        "folder of Holdfast checkpoints", "Name the run, or one of step-00000001, step-00000002."
     )
     with pytest.raises(
         CheckpointError, match=r"it is a folder of Holdfast checkpoints; .* one of step-00000001, step-"

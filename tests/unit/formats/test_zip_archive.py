@@ -83,9 +83,9 @@ def _patched(path: Path, mark: bytes, offset: int, form: str, *values: int | byt
 @pytest.mark.parametrize(
     ("mark", "offset", "form", "value", "message"),
     [
-        (b"PK\1\2", 42, "<L", 0, "an entry 'bb' whose own header says 'a'"),
+        (b"PK\1\2", 42, "<L", 0, "two entries in one place"),
         (b"PK\1\2", 42, "<L", 5, "no header of 'bb' at byte 5"),
-        (b"PK\1\2", 20, "<2L", (900, 900), "an entry 'bb' that reaches into the table"),
+        (b"PK\1\2", 20, "<2L", (900, 900), "an entry 'bb' that reaches into what follows it"),
         (b"PK\1\2", 24, "<L", 900, "an entry 'bb' whose sizes contradict each other"),
         (b"PK\1\2", 8, "<H", 1, "encrypted or packed by method 0"),
         (b"PK\1\2", 10, "<H", 12, "encrypted or packed by method 12"),
@@ -103,15 +103,15 @@ def test_tables_that_contradict_the_file_are_refused(
     values = value if isinstance(value, tuple) else (value,)
     path = _patched(packed(a=b"first", bb=b"second"), mark, offset, form, *values)
     with pytest.raises(CheckpointError, match=message):
-        ZipArchive(ByteFile(path)).read("bb", 100)
+        ZipArchive(ByteFile(path)).read("bb", 1000)
 
 
 def test_entries_that_overlap_are_refused(packed: Callable[..., Path]) -> None:
     """Two entries over the same bytes make a small file large."""
     path = packed(a=b"first" + b"PK\3\4" + b"\0" * 22 + b"\2\0\0\0bbsecond", bb=b"second")
     inner = path.read_bytes().find(b"PK\3\4", 1)
-    with pytest.raises(CheckpointCorrupt, match="an entry 'bb' that overlaps the one before it"):
-        ZipArchive(ByteFile(_patched(path, b"PK\1\2", 42, "<L", inner)))
+    with pytest.raises(CheckpointCorrupt, match="an entry 'a' that reaches into what follows it"):
+        ZipArchive(ByteFile(_patched(path, b"PK\1\2", 42, "<L", inner))).buffer("bb")
 
 
 def test_what_swells_beyond_belief_is_not_decompressed(packed: Callable[..., Path]) -> None:
@@ -128,7 +128,7 @@ def test_a_name_that_was_changed_in_the_table_alone_is_refused(packed: Callable[
     """Even of an entry that nobody reads: it would vanish, and the rest look whole."""
     path = packed(a=b"first", bb=b"second")
     with pytest.raises(CheckpointCorrupt, match="an entry 'zz' whose own header says 'bb'"):
-        ZipArchive(ByteFile(_patched(path, b"PK\1\2", 46, "<2s", b"zz")))
+        ZipArchive(ByteFile(_patched(path, b"PK\1\2", 46, "<2s", b"zz"))).buffer("a")
 
 
 @pytest.mark.parametrize("length", [1, 200, 226, 227, 1000])
