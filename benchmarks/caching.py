@@ -14,7 +14,7 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,14 @@ _FINISH = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(_MEAN), list
 _CROPPED = [v2.RandomResizedCrop(_CROP, _SCALE, antialias=True), v2.RandomHorizontalFlip()]
 # As a tensor from the first step on, as torchvision's references do it; and as Pillow's picture until it is small.
 _TORCHVISION = {"torchvision": [v2.ToImage(), *_CROPPED], "torchvision, Pillow crops": [*_CROPPED, v2.ToImage()]}
+
+# As it is, mirrored, upside down, and turned about.
+_WAYS: list[Callable[[Image.Image], Image.Image]] = [
+    lambda i: i,
+    ImageOps.mirror,
+    ImageOps.flip,
+    lambda i: ImageOps.flip(ImageOps.mirror(i)),
+]
 
 
 @dataclass
@@ -157,27 +165,25 @@ def _inputs_of(loader: Iterable[Any]) -> Callable[[], Iterator[Tensor]]:
 
 
 def _small_pictures(source: Path, target: Path, most: int | None) -> None:
-    files = sorted((source / "hymenoptera_data").rglob("*.jpg"))[:most]
-    for number, path in enumerate(files):
-        place = target / ("odd" if number % 2 else "even")
-        place.mkdir(parents=True, exist_ok=True)
+    """Real pictures brought to 500 x 375, each four times, so that an epoch lasts longer than its beginning and end."""
+    for number, path in enumerate(sorted((source / "hymenoptera_data").rglob("*.jpg"))[:most]):
         with Image.open(path) as image:
-            if image.size == (500, 375) and image.mode == "RGB":
-                (place / f"{number}.jpg").write_bytes(path.read_bytes())
-            else:
-                ImageOps.fit(image.convert("RGB"), (500, 375)).save(place / f"{number}.jpg", quality=95)
+            _add(ImageOps.fit(image.convert("RGB"), (500, 375)), target, number, 95, _WAYS)
 
 
 def _photographs(source: Path, target: Path, most: int | None) -> None:
-    """Real photographs brought to 3000 x 2000, each as it is and mirrored, upside down, and turned about."""
-    ways = [lambda i: i, ImageOps.mirror, ImageOps.flip, lambda i: ImageOps.flip(ImageOps.mirror(i))]
+    """Real photographs brought to 3000 x 2000, each four times."""
     files = [p for kind in ("camera", "wallpaper") for p in sorted((source / "large_photos").glob(f"{kind}_*"))]
-    number = 0
-    for path in files:
+    for number, path in enumerate(files):
         with Image.open(path) as image:
             picture = ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (3000, 2000))
-        for way in ways[: 1 if most else None]:
-            place = target / ("odd" if number % 2 else "even")
-            place.mkdir(parents=True, exist_ok=True)
-            way(picture).save(place / f"{number}.jpg", quality=90)
-            number += 1
+        _add(picture, target, number, 90, _WAYS[: 1 if most else None])
+
+
+def _add(
+    picture: Image.Image, target: Path, number: int, quality: int, ways: Sequence[Callable[[Image.Image], Image.Image]]
+) -> None:
+    for turn, way in enumerate(ways):
+        place = target / ("odd" if turn % 2 else "even")
+        place.mkdir(parents=True, exist_ok=True)
+        way(picture).save(place / f"{number}-{turn}.jpg", quality=quality)
