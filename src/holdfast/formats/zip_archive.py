@@ -60,6 +60,7 @@ class ZipArchive:
         try:
             start, size, count = self._find_table()
             self._read_table(start, size, count)
+            self._check_names()
         except struct.error as error:
             raise self._corrupt(f"a table of contents that is cut ({error})") from error
 
@@ -221,12 +222,19 @@ class ZipArchive:
             )
         return name
 
-    def _check_places(self) -> None:
-        """Looks at every entry's own header, once, before anything large is read.
+    def _check_names(self) -> None:
+        """Looks at the own header of every entry but storages: `archive/data/17` and the like.
 
-        Also at those that nobody reads: a name that was changed in the table alone would make an entry vanish
-        unnoticed. A look at what is in the archive needs none of them, and they lie all over a large file.
+        A name that was changed in the table alone would make an entry vanish, and the archive be taken for one of
+        another kind. Of a storage it is noticed by whoever refers to it; and storages lie all over a large file, where
+        a look into it should not have to go.
         """
+        for entry in self.entries.values():
+            if not entry.name.rpartition("/")[2].isdigit():
+                self._data_start(entry)
+
+    def _check_places(self) -> None:
+        """Looks at every entry's own header, once, before anything large is read: also at those that nobody reads."""
         if len(self._data_starts) < len(self.entries):
             for entry in sorted(self.entries.values(), key=lambda e: e.header):
                 self._data_start(entry)

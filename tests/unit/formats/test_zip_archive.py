@@ -84,7 +84,8 @@ def _patched(path: Path, mark: bytes, offset: int, form: str, *values: int | byt
     ("mark", "offset", "form", "value", "message"),
     [
         (b"PK\1\2", 42, "<L", 0, "two entries in one place"),
-        (b"PK\1\2", 42, "<L", 5, "no header of 'bb' at byte 5"),
+        (b"PK\1\2", 42, "<L", 5, "an entry 'a' that reaches into what follows it"),
+        (b"PK\3\4", 0, "<L", 5, "no header of 'bb' at byte 36"),
         (b"PK\1\2", 20, "<2L", (900, 900), "an entry 'bb' that reaches into what follows it"),
         (b"PK\1\2", 24, "<L", 900, "an entry 'bb' whose sizes contradict each other"),
         (b"PK\1\2", 8, "<H", 1, "encrypted or packed by method 0"),
@@ -128,7 +129,16 @@ def test_a_name_that_was_changed_in_the_table_alone_is_refused(packed: Callable[
     """Even of an entry that nobody reads: it would vanish, and the rest look whole."""
     path = packed(a=b"first", bb=b"second")
     with pytest.raises(CheckpointCorrupt, match="an entry 'zz' whose own header says 'bb'"):
-        ZipArchive(ByteFile(_patched(path, b"PK\1\2", 46, "<2s", b"zz"))).buffer("a")
+        ZipArchive(ByteFile(_patched(path, b"PK\1\2", 46, "<2s", b"zz")))
+
+
+def test_own_headers_of_storages_are_looked_at_before_any_is_read(packed: Callable[..., Path]) -> None:
+    """Opening does not go there; reading one storage refuses a name that was changed of another."""
+    path = packed(a=b"first", **{"data/17": b"second"})
+    archive = ZipArchive(ByteFile(_patched(path, b"PK\1\2", 46, "<7s", b"data/19")))
+    assert archive.read("a", 5) == b"first"
+    with pytest.raises(CheckpointCorrupt, match="an entry 'data/19' whose own header says 'data/17'"):
+        archive.buffer("a")
 
 
 @pytest.mark.parametrize("length", [1, 200, 226, 227, 1000])
