@@ -37,7 +37,8 @@ from holdfast.data.transforms import IMAGENET_MEAN as _MEAN
 from holdfast.data.transforms import IMAGENET_STD as _STD
 from holdfast.data.transforms import Preprocessing, train_transform
 
-_BATCH, _WORKERS, _CROP, _SIDE = 64, 2, 224, 448
+_BATCH, _WORKERS, _CROP = 64, 2, 224
+_SIDE, _FIT = 448, 256  # what `train` chooses of large pictures, two crops; and what validation resizes them to
 _SCALE = (0.08, 1.0)  # torchvision's shares of the area
 _FINISH = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(_MEAN), list(_STD))]
 _CROPPED = [v2.RandomResizedCrop(_CROP, _SCALE, antialias=True), v2.RandomHorizontalFlip()]
@@ -140,17 +141,18 @@ def _contenders(pictures: Path, prefix: Prefix, cache: Path, stack: contextlib.E
     digests = read_content_digests(collection)
     keys = [CachedPictures(collection, prefix, None, digests).key(i) for i in range(len(collection))]
     stores = {
-        "holdfast --cache off": None,
-        "holdfast --cache ram": memory_store(len(collection), 8 << 30),
-        "holdfast --cache disk": disk_store(cache, [key for key in keys if key is not None], 1e6, None),
+        "holdfast --cache off": (prefix, None),
+        "holdfast --cache ram": (prefix, memory_store(len(collection), 8 << 30)),
+        "holdfast --cache disk": (prefix, disk_store(cache, [key for key in keys if key is not None], 1e6, None)),
+        f"  ram, --decode-size {_FIT}": (Prefix(_FIT), memory_store(len(collection), 8 << 30)),
     }
     preprocessing = Preprocessing(_CROP, 256, _MEAN, _STD, scaled_decode=True)
     # Our own crops are of a quarter of the area at least; here of what torchvision takes.
     crop = RandomResizedCrop(_CROP, _SCALE, v2.InterpolationMode.BILINEAR)
     transform = replace(train_transform(preprocessing, "crop+flip"), crop=crop)
-    for name, store in stores.items():
+    for name, (side, store) in stores.items():
         loader = Loader(
-            CachedPictures(collection, prefix, store, digests),
+            CachedPictures(collection, side, store, digests),
             batch_size=_BATCH,
             transform=transform,
             shuffle=True,
