@@ -69,8 +69,8 @@ class Loader:
         world: this process's place among all.
 
     Raises:
-        ConfigError: numbers outside their ranges (all of them at once), `drop_last` that would leave no batch, a sampler
-            that cannot be used, or what cannot be sent to workers that are not forked.
+        ConfigError: numbers outside their ranges (all of them at once), `drop_last` that would leave no batch, a
+            sampler that cannot be used, or what cannot be sent to workers that are not forked.
     """
 
     def __init__(

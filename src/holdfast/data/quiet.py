@@ -22,8 +22,8 @@ def quiet() -> Iterator[None]:
     """Pillow warns of odd metadata and of large pictures; what it cannot decode it raises, and pixels we count.
 
     `warnings.catch_warnings` alone is not safe where several threads decode: the first to enter saves what the last to
-    leave restores. libtiff prints what is wrong with a file on stderr, from C, and Pillow raises it as well; its handler
-    is taken away for as long as anybody is quiet.
+    leave restores. libtiff prints what is wrong with a file on stderr, from C, and Pillow raises it as well; its
+    handler is taken away for as long as anybody is quiet.
     """
     global _depth, _saved, _handler
     with _lock:
