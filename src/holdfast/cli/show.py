@@ -71,6 +71,7 @@ def command(
     from holdfast.data.look import look_at
     from holdfast.data.split_file import refuse_place_in_data, with_split
     from holdfast.data.targets import NAMES, describe, targets_of
+    from holdfast.words import count
 
     columns = [name.strip() for name in target_columns.split(",")] if target_columns else None
     collection = open_data(data, image_dir=image_dir, task=task, target_columns=columns)
@@ -99,7 +100,7 @@ def command(
             }
         )
     else:
-        click.echo(f"{look.num_pictures:,} pictures, {describe(targets)}: {', '.join(targets.names[:20])}")
+        click.echo(f"{count(look.num_pictures, 'picture')}, {describe(targets)}: {', '.join(targets.names[:20])}")
         for notice in collection.notices:
             click.echo(f"note: {notice}")
         click.echo(str(look))

@@ -19,6 +19,7 @@ from holdfast.data.sample import Collection, Indices
 from holdfast.data.table import Table, read_rows
 from holdfast.data.targets import Targets, Task
 from holdfast.errors import DataError, first_of
+from holdfast.words import count
 
 _MISSING = ("", "nan", "na", "n/a", "null", "none", "-")
 _LABELS_COLUMNS = ("labels", "tags", "classes", *LABEL_COLUMNS)
@@ -140,9 +141,9 @@ def read_multilabel(
         raise DataError(f"Reading {table}: no picture has a label. Expected a;b or a column of 0 and 1 for each label.")
     targets = Targets("multilabel", names, values)
     collection = _collection(rows, image_dir, file_column, problems, lambda: targets)
-    shown = ", ".join(f"{name} {int(count)}" for name, count in zip(names, (values == 1).sum(0), strict=True))
-    collection.notices.append(f"{len(names)} labels, on so many pictures: {shown[:300]}")
-    if never := [name for name, count in zip(names, (values == 1).sum(0), strict=True) if not count]:
+    shown = ", ".join(f"{name} {int(number)}" for name, number in zip(names, (values == 1).sum(0), strict=True))
+    collection.notices.append(f"{count(len(names), 'label')}, on so many pictures: {shown[:300]}")
+    if never := [name for name, number in zip(names, (values == 1).sum(0), strict=True) if not number]:
         collection.notices.append(f"no picture has the label {', '.join(never[:10])}")
     return collection
 
@@ -245,8 +246,8 @@ def _collection(
     problems = [*files.problems, *problems]
     if problems:
         raise DataError(
-            f"Reading {rows.path}: {len(problems)} things in its {len(rows.rows)} rows cannot be used:\n"
-            f"{first_of(problems)}\n{files.advice}"
+            f"Reading {rows.path}: {count(len(problems), 'thing')} in its {count(len(rows.rows), 'row')} cannot be "
+            f"used:\n{first_of(problems)}\n{files.advice}"
         )
     pictures = AnnotatedPictures(files.root, files.paths, make_targets())
     return Collection(pictures, files.sets, [*rows.notices, *files.notices], columns=rows.columns())
@@ -311,13 +312,17 @@ def _point_notices(targets: Targets) -> list[str]:
     known = ~np.isnan(values).any(-1)
     if missing := int((~known).sum()):
         pictures = int((~known).any(1).sum())
-        notices.append(f"{missing:,} points are missing, on {pictures:,} pictures; they count for nothing")
+        notices.append(
+            f"{count(missing, 'point is missing', 'points are missing')}, on {count(pictures, 'picture')}, and "
+            f"{'counts' if missing == 1 else 'count'} for nothing"
+        )
     top = np.where(targets.sizes > 0, targets.sizes, np.inf)[:, None, ::-1]
     off = known & ((values < -0.5) | (values > top - 0.5)).any(-1)  # the edges, from the middle of the first pixel
     if off.any():
         notices.append(
-            f"{int(off.sum()):,} points lie off their picture, on {int(off.any(1).sum()):,} pictures (the first in row "
-            f"{int(off.any(1).argmax()) + 1}); they are kept, and learned, where they are"
+            f"{count(int(off.sum()), 'point lies off its', 'points lie off their')} picture, on "
+            f"{count(int(off.any(1).sum()), 'picture')} (the first in row {int(off.any(1).argmax()) + 1}); kept, and "
+            "learned, as given"
         )
     if len(names) == 68 and not pairs_from_names(names):
         notices.append(

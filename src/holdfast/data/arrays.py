@@ -12,6 +12,7 @@ from torch import Tensor
 
 from holdfast.data.sample import Indices
 from holdfast.errors import DataError
+from holdfast.words import count
 
 
 class ArrayPictures:
@@ -66,10 +67,14 @@ class ArrayPictures:
         self._classes = list(classes) if classes is not None else [str(k) for k in range(top + 1)]
         if len(self._labels) != len(pixels):
             raise DataError(
-                f"There are {len(pixels)} pictures and {len(self._labels)} labels; expected one label each."
+                f"There are {count(len(pixels), 'picture')} and {count(len(self._labels), 'label')}; expected one "
+                "label each."
             )
         if len(self._labels) and (int(self._labels.min()) < 0 or top >= len(self._classes)):
-            raise DataError(f"Labels run from {self._labels.min()} to {top}; there are {len(self._classes)} classes.")
+            raise DataError(
+                f"Labels run from {self._labels.min()} to {top}; there are "
+                f"{count(len(self._classes), 'class', 'classes')}."
+            )
 
     @property
     def classes(self) -> list[str]:

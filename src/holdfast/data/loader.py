@@ -34,6 +34,7 @@ from holdfast.data.workers import (
 from holdfast.distributed import World
 from holdfast.errors import CheckpointMismatch, ConfigError, DataError, first_of
 from holdfast.randomness import derive_seed, seed_generators
+from holdfast.words import count
 
 _LARGE = 50_000  # pictures: from here on the memory of their paths is megabytes
 
@@ -293,7 +294,7 @@ def _refuse_arguments(
 def _count_batches(num_samples: int, batch_size: int, drop_last: bool) -> int:
     if num_samples == 0 or (drop_last and num_samples < batch_size):
         raise ConfigError(
-            f"No batch can be made of {num_samples} samples with batch size {batch_size}; "
+            f"No batch can be made of {count(num_samples, 'sample')} with batch size {batch_size}; "
             "take a smaller batch or keep the last one (drop_last=False)."
         )
     return num_samples // batch_size if drop_last else -(-num_samples // batch_size)

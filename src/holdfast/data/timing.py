@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from holdfast.data.cache_choice import gigabytes
+from holdfast.words import count
 
 Kind = Literal["disk", "decode", "transform", "hand-over", "finish"]
 
@@ -130,8 +131,7 @@ class Timing:
         yield ""
         for rate in self.rates:
             asked = "  (as asked)" if rate.workers == self.workers else ""
-            plural = "worker" if rate.workers == 1 else "workers"
-            yield f"the loader, {rate.workers} {plural}: {rate.pictures_per_second:,.0f} pictures/s{asked}"
+            yield f"the loader, {count(rate.workers, 'worker')}: {rate.pictures_per_second:,.0f} pictures/s{asked}"
         if self.room is not None:
             room = (gigabytes(n) for n in (self.room.needed, self.room.memory, self.room.disk))
             yield "decoded, all pictures are about {}; {} of memory and {} of disk are free".format(*room)

@@ -16,6 +16,7 @@ from holdfast.run.fingerprint import differences
 from holdfast.run.prepare import PreparedData
 from holdfast.run.recipe import Choice, DataSummary
 from holdfast.run.saves import Saves
+from holdfast.words import count
 
 
 def introduce(
@@ -71,7 +72,7 @@ def say_stopped(console: Console, saves: Saves, bench: Workbench) -> None:
 
 def say_finished(directory: RunDirectory, bench: Workbench, console: Console, summary: dict[str, Any]) -> None:
     """Says that there is nothing left to do."""
-    epochs = f"{bench.config.epochs} epoch{'s' * (bench.config.epochs != 1)}"
+    epochs = count(bench.config.epochs or 0, "epoch")
     console.say(f"{directory.place} is finished: {epochs}, {_scores(summary)}.")
     console.say("Go on with --epochs +10, or start another with --out.")
 

@@ -16,6 +16,7 @@ from holdfast.data.targets import TargetSpec
 from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from holdfast.errors import ConfigError
 from holdfast.run.task import Choose, choose_for_task
+from holdfast.words import count
 
 _SMALL_SIDE = 64  # pixels: up to here pictures are digits, icons, CIFAR
 _FEW_STEPS = 1500  # a training shorter than this has not seen enough
@@ -128,16 +129,22 @@ def _choose_length(choose: Choose, resolved: Config, data: DataSummary, targets:
     few, points = data.num_train < 2000, targets.task == "landmarks"
     # Points take many steps; a few faces in batches of 32 would be one step an epoch.
     batch = (8 if data.num_train < 256 else 32) if few and points else 32 if few else 64
-    choose("batch_size", max(1, min(batch, data.num_train)), f"{data.num_train:,} training pictures")
+    choose("batch_size", max(1, min(batch, data.num_train)), count(data.num_train, "training picture"))
     steps = max(data.num_train // (resolved.batch_size or 1), 1)
     if resolved.weights:
         choose("epochs", 10, "the weights are trained already")
     elif points:
-        choose("epochs", int(np.clip(round(_FEW_STEPS / steps), 30, 300)), f"{steps} steps an epoch, from scratch")
+        choose(
+            "epochs", int(np.clip(round(_FEW_STEPS / steps), 30, 300)), f"{count(steps, 'step')} an epoch, from scratch"
+        )
     elif data.short_side <= _SMALL_SIDE:
-        choose("epochs", 30 if few else int(np.clip(round(_FEW_STEPS * 4 / steps), 5, 30)), f"{steps} steps an epoch")
+        choose(
+            "epochs",
+            30 if few else int(np.clip(round(_FEW_STEPS * 4 / steps), 5, 30)),
+            f"{count(steps, 'step')} an epoch",
+        )
     else:
-        choose("epochs", 30 if few else 20, f"{steps} steps an epoch, from scratch")
+        choose("epochs", 30 if few else 20, f"{count(steps, 'step')} an epoch, from scratch")
 
 
 def _choose_optimizer(choose: Choose, resolved: Config, few: bool, points: bool) -> None:

@@ -86,6 +86,6 @@ def test_groups_that_data_itself_divides_are_said() -> None:
     leader = np.array([0, 1, 0, 3, 4, 5, 6, 7])
     [line] = shortfalls(collection, Division(complete_sets(collection, together=leader)), leader, {})
     assert line == (
-        "1 groups or duplicates stand in several of DATA's own sets, which are kept (#0 in train, #2 in val); --pool "
+        "1 group or duplicate stands in several of DATA's own sets, which are kept (#0 in train, #2 in val); --pool "
         "divides all anew"
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter, defaultdict
 
-from holdfast.data.check.finding import Finding, Item, count, shown
+from holdfast.data.check.finding import Finding, Item, shown
 from holdfast.data.check.layout import Layout
 from holdfast.data.sample import SET_NAMES
+from holdfast.words import count
 
 TINY_CLASS = 10  # pictures to train on; fewer leave validation one or two, whose accuracy is a toss of a coin
 IMBALANCE = 10  # times: where plain cross entropy begins to overlook the rare class

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from holdfast.data.check.finding import Finding, Item, Severity, count, shown
+from holdfast.data.check.finding import Finding, Item, Severity, shown
 from holdfast.data.check.layout import Layout
 from holdfast.data.check.probe import Facts
 from holdfast.data.duplicates import NEAR_DISTANCE, exact_duplicates, near_duplicates
 from holdfast.data.groups import group_names
 from holdfast.data.likeness import MIN_SIDE, Likeness
 from holdfast.data.sample import SET_NAMES, Indices
+from holdfast.words import count
 
 _SHOWN_IN_A_LINE = 6
 _UNDIVIDED = {  # what a division of our own makes of them

@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 
 from holdfast.data.check.classes import counts_by_set
-from holdfast.data.check.finding import SEVERITIES, Finding, Item, count, shown
+from holdfast.data.check.finding import SEVERITIES, Finding, Item, shown
 from holdfast.data.check.report import Report
 from holdfast.data.check.survey import sizes, survey
 from holdfast.data.decode import decode_image
 from holdfast.data.sample import SET_NAMES
 from holdfast.errors import ConfigError, DataError
+from holdfast.words import count
 
 _STYLE = Path(__file__).with_name("page.css")
 _DOCTYPE = "<!doctype html>"

@@ -8,10 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast.data.check.classes import counts_by_set
-from holdfast.data.check.finding import SEVERITIES, Finding, count, shown
+from holdfast.data.check.finding import SEVERITIES, Finding, shown
 from holdfast.data.check.report import Report
 from holdfast.data.check.survey import sizes, survey
 from holdfast.data.sample import SET_NAMES
+from holdfast.words import count
 
 _SHOWN = 10
 _CLASSES_SHOWN = 20
