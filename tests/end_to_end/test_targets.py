@@ -188,3 +188,18 @@ def test_what_cannot_be_meant_is_said_and_nothing_is_made(
     said = holdfast("train", squares / table, *SMALL, "--out", "run", *arguments)
     assert said.code in (1, 2, 3) and message in said.err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_pairs_of_a_face_are_asked_for_until_they_are_given(holdfast, squares: Path) -> None:
+    """68 points without names of left and right bring a hint; with --flip-pairs there is nothing left to say."""
+    names = [line.split(",")[0] for line in (squares / "points.csv").read_text().splitlines()[1:]]
+    header = ",".join(f"x{k},y{k}" for k in range(68))
+    row = ",".join(f"{k % 9 + 5},{k % 7 + 5}" for k in range(68))
+    (squares / "face.csv").write_text(f"file,{header}\n" + "".join(f"{name},{row}\n" for name in names))
+    hint = "--flip-pairs 68 lets training mirror"
+    command = ("train", squares / "face.csv", *SMALL[:-4], "--workers", "0", "--epochs", "1")
+    assert hint in holdfast(*command, "--out", "without").out
+    said = holdfast(*command, "--flip-pairs", "68", "--out", "with")
+    assert said.code == 0 and "68 points" in said.out and hint not in said.out
+    assert hint in holdfast("show", squares / "face.csv").out
+    assert hint not in holdfast("show", squares / "face.csv", "--flip-pairs", "68").out

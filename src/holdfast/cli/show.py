@@ -69,6 +69,7 @@ def command(
     """Write a labelled grid of pictures of DATA as a PNG, points drawn, and say the shapes of a first batch."""
     from holdfast.data import open_data
     from holdfast.data.look import look_at
+    from holdfast.data.notice import without
     from holdfast.data.split_file import refuse_place_in_data, with_split
     from holdfast.data.targets import NAMES, describe, targets_of
     from holdfast.words import count
@@ -101,7 +102,7 @@ def command(
         )
     else:
         click.echo(f"{count(look.num_pictures, 'picture')}, {describe(targets)}: {', '.join(targets.names[:20])}")
-        for notice in collection.notices:
+        for notice in without(collection.notices, "flip-pairs") if flip_pairs else collection.notices:
             click.echo(f"note: {notice}")
         click.echo(str(look))
         click.echo(f"wrote {out}")

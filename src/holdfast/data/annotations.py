@@ -13,6 +13,7 @@ import xxhash
 from holdfast.data.csv_table import LABEL_COLUMNS, files_and_sets, read_csv
 from holdfast.data.decode import Decoder
 from holdfast.data.files import FilePictures, natural_key
+from holdfast.data.notice import Notice
 from holdfast.data.picture_size import picture_size
 from holdfast.data.point_names import FACE_68_PAIRS, pairs_from_names, point_columns
 from holdfast.data.sample import Collection, Indices
@@ -325,8 +326,9 @@ def _point_notices(targets: Targets) -> list[str]:
             "learned, as given"
         )
     if len(names) == 68 and not pairs_from_names(names):
-        notices.append(
+        text = (
             f"68 points: if they are those of a face as 300-W numbers them, --flip-pairs 68 lets training mirror "
             f"pictures ({len(FACE_68_PAIRS)} pairs change places) and tells errors in units of the eyes' distance"
         )
+        notices.append(Notice(text, "flip-pairs"))
     return notices

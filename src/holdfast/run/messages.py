@@ -8,6 +8,7 @@ from typing import Any
 from holdfast.config import Config
 from holdfast.data.answers import FIGURES, format_figure
 from holdfast.data.files import FilePictures
+from holdfast.data.notice import without
 from holdfast.data.targets import describe, targets_of
 from holdfast.run.build import Workbench
 from holdfast.run.console import Console
@@ -30,7 +31,9 @@ def introduce(
         f"data: {config.data}, {targets}, {kind} pictures of about {summary.short_side} px; {sizes}",
         "bold",
     )
-    for notice in data.collection.notices:
+    chosen = {choice.setting for choice in choices}
+    notices = data.collection.notices
+    for notice in notices if "flip_pairs" in chosen else without(notices, "flip-pairs"):  # what it asks for was given
         console.say(f"  note: {notice}")
     width = max((len(f"{c.setting} {c.value}") for c in choices), default=0)
     for choice in choices:
@@ -93,6 +96,7 @@ def say_done(console: Console, directory: RunDirectory, bench: Workbench, summar
         f"  holdfast val {path}\n"
         f"  holdfast inspect {path}\n"
         "  the same command with --epochs +10, to go on",
+        wrap=False,
     )
 
 

@@ -12,7 +12,7 @@ from holdfast.data.check.finding import SEVERITIES, Finding, shown
 from holdfast.data.check.report import Report
 from holdfast.data.check.survey import sizes, survey
 from holdfast.data.sample import SET_NAMES
-from holdfast.words import count
+from holdfast.words import count, wrapped
 
 _SHOWN = 10
 _CLASSES_SHOWN = 20
@@ -82,7 +82,7 @@ def _print_finding(finding: Finding, console: Console) -> None:
     head.append(finding.title, "bold" if finding.severity != "note" else "")
     if finding.advice:
         head.append(f". {finding.advice}", "dim")
-    console.print(head, soft_wrap=True)
+    console.print(head, soft_wrap=not console.is_terminal)  # a terminal would break lines within words
     for item in finding.items[:_SHOWN]:
         _line(console, f"    {item.text}")
     if len(finding.items) > _SHOWN:
@@ -90,4 +90,4 @@ def _print_finding(finding: Finding, console: Console) -> None:
 
 
 def _line(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(text, style), soft_wrap=True)
+    console.print(Text(wrapped(text, console.width) if console.is_terminal else text, style), soft_wrap=True)
