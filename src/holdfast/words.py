@@ -15,19 +15,19 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def wrapped(text: str, width: int) -> str:
+def wrapped(text: str, width: int, margin: int | None = None) -> str:
     """Returns talk with each of its lines broken between words, into lines of at most `width` columns.
 
-    What goes on is indented by four more. A word that is longer than a line, and a command in backticks, stay whole:
-    they are copied.
+    What goes on is indented by `margin` columns, by default by four more than its line. A word that is longer than a
+    line, and a command in backticks, stay whole: they are copied.
     """
-    return "\n".join(_wrapped_line(line, width) for line in text.split("\n"))
+    return "\n".join(_wrapped_line(line, width, margin) for line in text.split("\n"))
 
 
-def _wrapped_line(line: str, width: int) -> str:
+def _wrapped_line(line: str, width: int, columns: int | None) -> str:
     if len(line) <= width:
         return line
-    margin = " " * (len(line) - len(line.lstrip()) + 4)
+    margin = " " * (len(line) - len(line.lstrip()) + 4 if columns is None else min(columns, width // 2))
     glued = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), line)
     lines = textwrap.wrap(
         glued, max(width, len(margin) + _LEAST), subsequent_indent=margin, break_long_words=False,

@@ -36,3 +36,10 @@ def test_what_is_copied_stays_whole() -> None:
     )
     assert any(command in line for line in lines)
     assert any(path in line for line in lines)
+
+
+def test_what_goes_on_may_stand_under_its_column() -> None:
+    """The margin is kept, up to half of a line."""
+    text = "  lr 0.001  usual for adamw at a batch of eight pictures"
+    assert wrapped(text, 30, margin=12).split("\n")[1] == " " * 12 + "batch of eight"
+    assert wrapped(text, 30, margin=99).split("\n")[1].startswith(" " * 15 + "b")

@@ -33,12 +33,17 @@ class Console:
         self._rich = RichConsole(file=self.stream, highlight=False, soft_wrap=True, no_color=not self.is_terminal)
         self.log: Path | None = None  # a file that keeps every message, with its time, for later
 
-    def say(self, text: str = "", style: str | None = None, *, wrap: bool = True) -> None:
-        """Prints one message, unbuffered; nothing when quiet. Args: `wrap`, False for what is there to be copied."""
+    def say(self, text: str = "", style: str | None = None, *, wrap: bool = True, margin: int | None = None) -> None:
+        """Prints one message, unbuffered; nothing when quiet.
+
+        Args:
+            wrap: False for what is there to be copied.
+            margin: columns that stay empty below the first line, where it is too long for the terminal.
+        """
         self._keep(text)
         if not self.quiet:
             self._rich.print(
-                self._fitted(text) if wrap else text, style=style if self.is_terminal else None, markup=False
+                self._fitted(text, margin) if wrap else text, style=style if self.is_terminal else None, markup=False
             )
             self.stream.flush()
 
@@ -56,9 +61,9 @@ class Console:
         """Returns a bar to use in a `with` block; where there is no terminal it shows nothing."""
         return ProgressLine(self._rich if self.is_terminal and not self.quiet else None, label, total, done, unit)
 
-    def _fitted(self, text: str) -> str:
+    def _fitted(self, text: str, margin: int | None = None) -> str:
         """Returns text broken between words where a terminal would break it anywhere."""
-        return wrapped(text, self._rich.width) if self.is_terminal else text
+        return wrapped(text, self._rich.width, margin) if self.is_terminal else text
 
     def _keep(self, text: str) -> None:
         if self.log is not None and text:

@@ -37,7 +37,7 @@ def introduce(
         console.say(f"  note: {notice}")
     width = max((len(f"{c.setting} {c.value}") for c in choices), default=0)
     for choice in choices:
-        console.say(f"  {f'{choice.setting} {choice.value}':<{width}}  {choice.reason}")
+        console.say(f"  {f'{choice.setting} {choice.value}':<{width}}  {choice.reason}", margin=width + 4)
 
 
 def say_resumed(
