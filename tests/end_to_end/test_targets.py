@@ -203,3 +203,27 @@ def test_the_pairs_of_a_face_are_asked_for_until_they_are_given(holdfast, square
     assert said.code == 0 and "68 points" in said.out and hint not in said.out
     assert hint in holdfast("show", squares / "face.csv").out
     assert hint not in holdfast("show", squares / "face.csv", "--flip-pairs", "68").out
+
+
+def test_check_takes_what_train_takes(holdfast, squares: Path, tmp_path: Path) -> None:
+    """`--task` and `--target-columns` mean the same; without them points are recognised by both."""
+    value = json.loads(holdfast("check", squares / "points.csv", "--json").out)
+    assert (value["task"], value["points"], value["num_pictures"]) == ("landmarks", ["left", "right"], 30)
+    assert [row["num_missing"] for row in value["targets"]] == [0, 5]
+    numbers = ("check", squares / "numbers.csv", "--task", "regression", "--target-columns", "area,warmth")
+    value = json.loads(holdfast(*numbers, "--json").out)
+    assert [row["num_missing"] for row in value["targets"]] == [0, 5]
+    said = holdfast("check", squares / "labels.csv", "--task", "multilabel", "--html", "page.html")
+    assert said.code == 0 and "30 pictures, 3 labels" in said.out
+    assert "<h2>Labels</h2>" in (tmp_path / "page.html").read_text()
+    assert holdfast("check", squares, "--task", "landmarks").code == 3
+
+
+def test_training_names_the_check_that_reads_as_it_does(holdfast, squares: Path) -> None:
+    """Two equal pictures with other numbers are warned of, and the command to look at them has the same options."""
+    shutil.copy(squares / "1.jpg", squares / "2.jpg")
+    options = ("--task", "regression", "--target-columns", "area,warmth")
+    said = holdfast("train", squares / "numbers.csv", *options, *SMALL[:-4], "--workers", "0", "--epochs", "1")
+    command = f"holdfast check {squares / 'numbers.csv'} {' '.join(options)}"
+    assert said.code == 0 and f"different numbers: `{command}` shows them" in said.out
+    assert "different numbers" in holdfast(*command.split()[1:]).out

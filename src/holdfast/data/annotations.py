@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from holdfast.data.csv_table import LABEL_COLUMNS, files_and_sets, read_csv
+from holdfast.data.csv_table import LABEL_COLUMNS, TableProblems, files_and_sets, read_csv
 from holdfast.data.decode import Decoder
 from holdfast.data.files import FilePictures, natural_key
 from holdfast.data.notice import Notice
@@ -143,9 +143,9 @@ def read_multilabel(
     targets = Targets("multilabel", names, values)
     collection = _collection(rows, image_dir, file_column, problems, lambda: targets)
     shown = ", ".join(f"{name} {int(number)}" for name, number in zip(names, (values == 1).sum(0), strict=True))
-    collection.notices.append(f"{count(len(names), 'label')}, on so many pictures: {shown[:300]}")
+    collection.notices.append(Notice(f"{count(len(names), 'label')}, on so many pictures: {shown[:300]}", "targets"))
     if never := [name for name, number in zip(names, (values == 1).sum(0), strict=True) if not number]:
-        collection.notices.append(f"no picture has the label {', '.join(never[:10])}")
+        collection.notices.append(Notice(f"no picture has the label {', '.join(never[:10])}", "targets"))
     return collection
 
 
@@ -183,7 +183,8 @@ def read_regression(
     for name, column in zip(names, values.T, strict=True):
         missing = int(np.isnan(column).sum())
         more = f", {missing} missing" if missing else ""
-        collection.notices.append(f"{name}: from {np.nanmin(column):.6g} to {np.nanmax(column):.6g}{more}")
+        text = f"{name}: from {np.nanmin(column):.6g} to {np.nanmax(column):.6g}{more}"
+        collection.notices.append(Notice(text, "targets"))
     return collection
 
 
@@ -246,10 +247,11 @@ def _collection(
     files = files_and_sets(rows, image_dir, file_column)
     problems = [*files.problems, *problems]
     if problems:
-        raise DataError(
+        text = (
             f"Reading {rows.path}: {count(len(problems), 'thing')} in its {count(len(rows.rows), 'row')} cannot be "
             f"used:\n{first_of(problems)}\n{files.advice}"
         )
+        raise TableProblems(text, problems)
     pictures = AnnotatedPictures(files.root, files.paths, make_targets())
     return Collection(pictures, files.sets, [*rows.notices, *files.notices], columns=rows.columns())
 
@@ -307,24 +309,23 @@ def _sizes(pictures: FilePictures) -> Indices:
 
 
 def _point_notices(targets: Targets) -> list[str]:
-    assert targets.sizes is not None
-    notices = []
-    values, names = targets.values, targets.names
-    known = ~np.isnan(values).any(-1)
+    notices: list[str] = []
+    names, known = targets.names, ~np.isnan(targets.values).any(-1)
     if missing := int((~known).sum()):
         pictures = int((~known).any(1).sum())
-        notices.append(
+        text = (
             f"{count(missing, 'point is missing', 'points are missing')}, on {count(pictures, 'picture')}, and "
             f"{'counts' if missing == 1 else 'count'} for nothing"
         )
-    top = np.where(targets.sizes > 0, targets.sizes, np.inf)[:, None, ::-1]
-    off = known & ((values < -0.5) | (values > top - 0.5)).any(-1)  # the edges, from the middle of the first pixel
+        notices.append(Notice(text, "targets"))
+    off = targets.off_picture()
     if off.any():
-        notices.append(
+        text = (
             f"{count(int(off.sum()), 'point lies off its', 'points lie off their')} picture, on "
             f"{count(int(off.any(1).sum()), 'picture')} (the first in row {int(off.any(1).argmax()) + 1}); kept, and "
             "learned, as given"
         )
+        notices.append(Notice(text, "targets"))
     if len(names) == 68 and not pairs_from_names(names):
         text = (
             f"68 points: if they are those of a face as 300-W numbers them, --flip-pairs 68 lets training mirror "

@@ -15,6 +15,7 @@ Kind = Literal[
     "unread-kinds",
     "left-out",
     "flip-pairs",
+    "targets",
 ]
 
 

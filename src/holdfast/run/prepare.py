@@ -131,8 +131,10 @@ def _tell(findings: list[Finding], config: Config, console: Console) -> None:
 
 def _check_command(config: Config) -> str:
     words = ["holdfast", "check", config.data]
-    for name, value in (("--image-dir", config.image_dir), ("--split", config.split), ("--fold", config.fold)):
-        words += [name, str(value)] if value is not None else []
+    for name in ("image_dir", "file_column", "label_column", "task", "target_columns", "classes", "split", "fold"):
+        value = getattr(config, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, list) else str(value)]
     return shlex.join(words)
 
 

@@ -21,6 +21,12 @@ def counts_by_set(layout: Layout) -> dict[str, dict[str, int]]:
     return {name: {c: counts[name, k] for k, c in enumerate(layout.classes)} for name in sets}
 
 
+def num_by_set(layout: Layout) -> dict[str, int]:
+    """Returns set → number of pictures; the one set is "" where DATA is not divided."""
+    counts = Counter(layout.sets)
+    return {name: counts[name] for name in ("", *SET_NAMES) if counts[name]} or {"": 0}
+
+
 def class_findings(layout: Layout) -> list[Finding]:
     """Returns findings on class names and on the sizes of classes."""
     counts = counts_by_set(layout)
