@@ -9,6 +9,7 @@ import numpy as np
 
 from holdfast.data.sample import Collection, Indices
 from holdfast.data.split import Division
+from holdfast.data.targets import NAMES, targets_of
 from holdfast.words import count
 
 _SHOWN_CLASSES = 40
@@ -84,15 +85,19 @@ def table_lines(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> 
 def summary_json(
     collection: Collection, counts: Mapping[str, Sequence[int]], leader: Indices, notes: Sequence[str]
 ) -> dict[str, Any]:
-    """Returns the same as JSON values."""
-    classes = collection.pictures.classes
-    return {
-        "pictures": sum(map(sum, counts.values())),
-        "groups": len(np.unique(leader)),
-        "sets": {name: sum(column) for name, column in counts.items()},
-        "classes": {name: {part: column[k] for part, column in counts.items()} for k, name in enumerate(classes)},
-        "notes": list(notes),
+    """Returns the same as JSON values, under the names that `check` gives them; classes where they are learned."""
+    targets = targets_of(collection.pictures)
+    value: dict[str, Any] = {
+        "task": targets.task,
+        "num_pictures": sum(map(sum, counts.values())),
+        "num_groups": len(np.unique(leader)),
+        NAMES[targets.task]: targets.names,
+        "num_by_set": {name: sum(column) for name, column in counts.items()},
     }
+    if targets.task == "classification":
+        by_class = (dict(zip(targets.names, column, strict=True)) for column in counts.values())
+        value["num_by_class"] = dict(zip(counts, by_class, strict=True))
+    return {**value, "notes": list(notes)}
 
 
 def _missing_classes(
