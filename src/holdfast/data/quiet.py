@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from PIL import Image
+from PIL import _imaging
 
 _lock = threading.Lock()
 _depth = 0
@@ -51,7 +51,7 @@ def _set_libtiff_handler() -> Callable[[int | None], int | None] | None:
     """Returns libtiff's own function for this, of the libtiff that Pillow has loaded; None where it cannot be had."""
     try:
         # Looked for in Pillow's module, a name is found in the libraries that it was linked to.
-        function = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+        function = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
     except (OSError, AttributeError, TypeError):  # linked into the module, or left out of this build
         return None
     function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p

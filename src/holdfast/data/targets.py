@@ -168,9 +168,9 @@ class Targets:
             return np.zeros(self.values.shape[:2], bool)
         # The edges, from the middle of the first pixel. NaN is on neither side of them.
         top = np.where(self.sizes > 0, self.sizes, np.inf)[:, None, ::-1] - 0.5
-        known = ~np.isnan(self.values).any(-1) & (self.sizes > 0).all(1)[:, None]
-        off: npt.NDArray[np.bool_] = known & ((self.values < -0.5) | (self.values > top)).any(-1)
-        return off
+        off = ((self.values < -0.5) | (self.values > top)).any(-1) & (self.sizes.min(1) > 0)[:, None]
+        found: npt.NDArray[np.bool_] = np.asarray(off & ~np.isnan(self.values).any(-1), bool)
+        return found
 
     def digest(self) -> str:
         """Returns a digest of names and values."""

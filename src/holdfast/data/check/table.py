@@ -89,8 +89,8 @@ def _class_table(report: Report, lines: box.Box | None) -> Table:
         table.add_row(Text(shown(name)), *(Text(f"{n:,}", "" if n else "bold red") for n in numbers))
     if left_out > 0:
         table.add_row(Text(f"… and {left_out:,} more", "dim"), *("" for _ in sets))
-    numbers = num_by_set(layout)
-    every = [numbers[s] for s in sets] if layout.targets else [sum(counts[s].values()) for s in sets]
+    by_set = num_by_set(layout)
+    every = [by_set[s] for s in sets] if layout.targets else [sum(counts[s].values()) for s in sets]
     table.add_section()
     table.add_row(Text("pictures" if layout.targets else "all", "bold"), *(Text(f"{n:,}", "bold") for n in every))
     return table

@@ -140,7 +140,7 @@ def _some(layout: Layout, names: Sequence[str], found: npt.NDArray[np.bool_], no
         return []
     items = []
     for index in np.flatnonzero(found.any(1)).tolist():
-        which = [shown(names[k]) for k in np.flatnonzero(found[index])]
+        which = [shown(names[k]) for k in np.flatnonzero(found[index]).tolist()]
         more = f" and {len(which) - _NAMED} more" if len(which) > _NAMED else ""
         items.append(Item(f"{shown(layout.names[index])}: {', '.join(which[:_NAMED])}{more}", (index,)))
     number = int(found.sum())
