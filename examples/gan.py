@@ -33,7 +33,7 @@ def main(folder: str = "runs/gan") -> None:
     }
     store = CheckpointStore(folder)
     step = store.restore_latest(parts)
-    print(f"starting at step {step}")
+    print(f"starting at step {step}" + (f": finished; delete {folder} to begin again" if step == STEPS else ""))
     while step < STEPS:
         for images, _, _ in batches:
             real = images.flatten(1).float() / 255

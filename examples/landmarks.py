@@ -1,6 +1,6 @@
 """Points on pictures in a loop of your own: picture and `KeyPoints` together, a loss that passes over the missing.
 
-    python landmarks.py [FACES.csv]
+    python examples/landmarks.py [FACES.csv]
 
 With a CSV of points (such as the 68 points of faces) it learns these; without one it makes pictures of a cross with
 three named points. `holdfast train FACES.csv` does the same with checkpoints, a validation set and a report.
@@ -24,7 +24,7 @@ from holdfast.training import build_loss, build_optimizer
 
 def make_crosses(folder: Path, num: int = 48) -> Path:
     """Draws pictures of a cross whose arms are named, one of them missing now and then; returns their CSV."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(0)
     rows = ["file,left_x,left_y,right_x,right_y,top_x,top_y"]
     for k in range(num):
@@ -42,7 +42,7 @@ def make_crosses(folder: Path, num: int = 48) -> Path:
 
 def main() -> None:
     """Learns the points and says how far off they are."""
-    table = Path(sys.argv[1]) if len(sys.argv) > 1 else make_crosses(Path("crosses"))
+    table = Path(sys.argv[1]) if len(sys.argv) > 1 else make_crosses(Path("runs/crosses"))
     collection = read_landmarks(table)
     names = targets_of(collection.pictures).names
     for notice in collection.notices:
@@ -59,9 +59,11 @@ def main() -> None:
     loss = build_loss("smooth-l1")  # outputs [B, 2P], targets [B, P, 2] in [-1, 1], NaN where a point is missing
     state = holdfast.TrainState(model, build_optimizer(model, "adamw", 2e-3), loss)
     for epoch in range(4):
+        losses, known = [], 0
         for result in holdfast.train_steps(state, loader):
-            known = ~result.batch.targets.isnan()
-        print(f"epoch {epoch}: loss {float(result.loss):.4f}, {int(known.all(-1).sum())} points in the last batch")
+            losses.append(float(result.loss))
+            known += int((~result.batch.targets.isnan()).all(-1).sum())
+        print(f"epoch {epoch}: loss {sum(losses) / len(losses):.4f}, learned from {known:,} points")
 
 
 if __name__ == "__main__":

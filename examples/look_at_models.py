@@ -30,7 +30,7 @@ def main() -> None:
     model = build_model("resnet18", num_classes=5, image_size=64)
     optimizer = build_optimizer(model, "sgd", lr=0.1, weight_decay=1e-4, lr_scales={"fc": 10.0})
     for group in optimizer.param_groups:
-        print(f"{len(group['params'])} parameters, lr {group['lr']}, weight decay {group['weight_decay']}")
+        print(f"lr {group['lr']}, weight decay {group['weight_decay']}: {len(group['params'])} of its tensors")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Open a checkpoint that was pickled whole, without its class: python examples/open_anything.py [FILE]
 
-Without FILE it first makes one the way tutorials do, `torch.save(model)`, and forgets the class. Nothing in it is run.
+Without FILE it first makes one in runs/ the way tutorials do, `torch.save(model)`, and forgets the class. Nothing in
+it is run.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ def pickled_whole(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else "old_model.pt")
+    path = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/old_model.pt")
     if len(sys.argv) == 1:
+        path.parent.mkdir(exist_ok=True)
         pickled_whole(path)
     opened = holdfast.open_checkpoint(path)
     print(opened, opened.metadata)

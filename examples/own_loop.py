@@ -29,7 +29,7 @@ def main(folder: str = "runs/own_loop") -> None:
     store = CheckpointStore(folder)
     step = store.restore_latest(parts)  # 0 when there is no checkpoint yet
 
-    print(f"starting at step {step}")
+    print(f"starting at step {step}" + (f": finished; delete {folder} to begin again" if step == STEPS else ""))
     while step < STEPS:
         for inputs, targets, _indices in batches:  # the rest of the epoch
             loss = nn.functional.cross_entropy(model(inputs), targets)

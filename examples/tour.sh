@@ -23,8 +23,9 @@ with open("labels.csv", "w", newline="") as file:
     csv.writer(file).writerows([("file", "label"), *rows])
 PY
 
-holdfast show pictures --out grid.png --num 24
-holdfast models lenet
+holdfast check pictures --classes zero,one,seven --html check.html # what is in it, and what is wrong with it
+holdfast show pictures --classes zero,one,seven --out grid.png --num 24
+holdfast models --show lenet --num-classes 3 --channels 1 --img-size 32
 holdfast train pictures --classes zero,one,seven --epochs 4 --save-every 10 --tensorboard --log-every 10 --out run
 holdfast train pictures --classes zero,one,seven --epochs 4 --save-every 10 --tensorboard --log-every 10 --out run  # finished: says so
 holdfast train pictures --classes zero,one,seven --epochs +1 --save-every 10 --tensorboard --log-every 10 --out run # one more

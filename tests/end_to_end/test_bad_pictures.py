@@ -52,6 +52,17 @@ def test_skipped_pictures_are_in_no_set_and_listed(holdfast, sets: Path, tmp_pat
     assert not set(listed) & set(predicted)
 
 
+def test_the_batch_is_chosen_from_the_pictures_that_are_left(holdfast, sets: Path, tmp_path: Path) -> None:
+    """What is chosen from the data goes by the pictures that can be read, and says their number."""
+    for number in range(4):
+        _close_early(sets / f"train/blue/{number}.jpg")
+    options = ("--model", "mlp", "--img-size", "16", "--workers", "0", "--epochs", "1", "--on-bad-image", "skip")
+    said = holdfast("train", sets, *options, "--out", "run")
+    assert said.code == 0 and "left out 7 pictures" in said.out
+    assert "19 training pictures" in said.out and "24 training pictures" not in said.out
+    assert "batch_size: 19" in (tmp_path / "run/config.yaml").read_text().splitlines()
+
+
 @pytest.fixture
 def run(holdfast, picture_folder: Path, tmp_path: Path) -> Path:
     """A finished run."""

@@ -33,7 +33,7 @@ def _run(name: str, *arguments: str, cwd: Path) -> str:
 def test_loops_of_your_own_go_on_where_they_were(name: str, last: int, tmp_path: Path) -> None:
     """The first start begins at step 0, the second at the last save."""
     assert "starting at step 0" in _run(name, "run", cwd=tmp_path)
-    assert f"starting at step {last}" in _run(name, "run", cwd=tmp_path)
+    assert f"starting at step {last}: finished" in _run(name, "run", cwd=tmp_path)
 
 
 def test_a_loop_of_somebody_elses_goes_on(tmp_path: Path) -> None:
@@ -44,8 +44,9 @@ def test_a_loop_of_somebody_elses_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["train_from_python.py", "look_at_models.py", "open_anything.py", "warm_start.py"])
 def test_examples_in_python_run(name: str, tmp_path: Path) -> None:
-    """They end well and say something."""
+    """They end well and say something, and leave nothing outside `runs`."""
     assert _run(name, cwd=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} <= {"runs"}
 
 
 @pytest.mark.row("D3")
@@ -65,10 +66,11 @@ def test_the_example_of_points_reads_the_real_faces(real_data: Path, tmp_path: P
 
 
 def test_the_tour_of_the_command_line_runs(tmp_path: Path) -> None:
-    """tour.sh: show, train, finished, one more epoch, val, predict, inspect, a CSV."""
+    """tour.sh: check, show, train, finished, one more epoch, val, predict, inspect, a CSV."""
     said = _run("tour.sh", "tour", cwd=tmp_path)
     assert "is finished: 4 epochs" in said and "from 4 to 5 epochs" in said
-    for name in ("grid.png", "val.json", "predictions.csv", "predictions.json", "run-csv/best.safetensors"):
+    files = ("check.html", "grid.png", "val.json", "predictions.csv", "predictions.json", "run-csv/best.safetensors")
+    for name in files:
         assert (tmp_path / "tour" / name).stat().st_size > 0
 
 

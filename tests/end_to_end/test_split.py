@@ -40,7 +40,7 @@ def test_train_val_and_show_divide_by_the_table(holdfast, picture_folder: Path, 
     said = holdfast("val", "run", picture_folder, "--split", "split.csv", "--set", "test", "--json")
     assert json.loads(said.out)["num_samples"] == 6
     said = holdfast("show", picture_folder, "--split", "split.csv", "--set", "val", "--json")
-    assert json.loads(said.out)["pictures"] == 6
+    assert json.loads(said.out)["num_pictures"] == 6
     # A run's own table is a table like any other.
     assert holdfast("train", picture_folder, *QUICK, "--split", "run/split.csv", "--out", "again").code == 0
     assert (tmp_path / "again/split.csv").read_bytes() == (tmp_path / "run/split.csv").read_bytes()
@@ -91,7 +91,7 @@ def test_groups_and_copies_stay_in_one_set(holdfast, picture_folder: Path, tmp_p
     shutil.copyfile(picture_folder / "blue/0.jpg", picture_folder / "red/5.jpg")
     arguments = ("t.csv", "--image-dir", picture_folder, "--group-by", "patient", "--val-fraction", "0.3")
     said = holdfast("split", *arguments)
-    assert said.code == 0 and "8 groups by 'patient'" in said.out and "stand under two labels" in said.out
+    assert said.code == 0 and "8 groups by 'patient'" in said.out and "1 of them stands under two labels" in said.out
     assert holdfast("train", *arguments, *QUICK, "--out", "run").code == 3  # equal pictures, two labels
     assert holdfast("train", *arguments, *QUICK, "--on-bad-image", "skip", "--out", "run").code == 0
     for rows in (rows_of(tmp_path / "split.csv"), rows_of(tmp_path / "run/split.csv")):
@@ -126,12 +126,12 @@ def test_ants_and_bees_are_divided_as_they_are_or_anew(holdfast, real_data: Path
     """Their own train and val sets are kept; --pool divides all of it, and five folds hold each class alike."""
     data = real_data / "hymenoptera_data"
     said = holdfast("split", data, "--json")
-    assert json.loads(said.out)["sets"] == {"train": 245, "val": 153}
+    assert json.loads(said.out)["num_by_set"] == {"train": 245, "val": 153}
     said = holdfast("split", data, "--pool", "--folds", "5", "--out", "folds.csv", "--json")
     told = json.loads(said.out)
-    assert sorted(told["classes"]["ants"].values()) == [38, 39, 39, 39, 39]
-    assert sorted(told["classes"]["bees"].values()) == [40, 41, 41, 41, 41]
-    assert told["groups"] == 398
+    assert sorted(by_class["ants"] for by_class in told["num_by_class"].values()) == [38, 39, 39, 39, 39]
+    assert sorted(by_class["bees"] for by_class in told["num_by_class"].values()) == [40, 41, 41, 41, 41]
+    assert told["num_groups"] == 398
 
 
 def test_cifar_gets_a_val_set_from_train_and_keeps_its_test_set(holdfast, real_data: Path, tmp_path: Path) -> None:
@@ -139,9 +139,10 @@ def test_cifar_gets_a_val_set_from_train_and_keeps_its_test_set(holdfast, real_d
     with tarfile.open(real_data / "cifar10_subset/cifar10_subset.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     said = holdfast("split", "cifar10_subset", "--json")
-    classes = json.loads(said.out)["classes"]
-    assert len(classes) == 10
-    assert all(counts == {"train": 850, "val": 150, "test": 200} for counts in classes.values())
+    told = json.loads(said.out)
+    assert len(told["classes"]) == 10
+    for name, number in {"train": 850, "val": 150, "test": 200}.items():
+        assert told["num_by_class"][name] == dict.fromkeys(told["classes"], number)
 
 
 def test_faces_of_one_photographer_stay_together(holdfast, real_data: Path, tmp_path: Path) -> None:

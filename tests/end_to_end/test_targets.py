@@ -188,3 +188,42 @@ def test_what_cannot_be_meant_is_said_and_nothing_is_made(
     said = holdfast("train", squares / table, *SMALL, "--out", "run", *arguments)
     assert said.code in (1, 2, 3) and message in said.err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_pairs_of_a_face_are_asked_for_until_they_are_given(holdfast, squares: Path) -> None:
+    """68 points without names of left and right bring a hint; with --flip-pairs there is nothing left to say."""
+    names = [line.split(",")[0] for line in (squares / "points.csv").read_text().splitlines()[1:]]
+    header = ",".join(f"x{k},y{k}" for k in range(68))
+    row = ",".join(f"{k % 9 + 5},{k % 7 + 5}" for k in range(68))
+    (squares / "face.csv").write_text(f"file,{header}\n" + "".join(f"{name},{row}\n" for name in names))
+    hint = "--flip-pairs 68 lets training mirror"
+    command = ("train", squares / "face.csv", *SMALL[:-4], "--workers", "0", "--epochs", "1")
+    assert hint in holdfast(*command, "--out", "without").out
+    said = holdfast(*command, "--flip-pairs", "68", "--out", "with")
+    assert said.code == 0 and "68 points" in said.out and hint not in said.out
+    assert hint in holdfast("show", squares / "face.csv").out
+    assert hint not in holdfast("show", squares / "face.csv", "--flip-pairs", "68").out
+
+
+def test_check_takes_what_train_takes(holdfast, squares: Path, tmp_path: Path) -> None:
+    """`--task` and `--target-columns` mean the same; without them points are recognised by both."""
+    value = json.loads(holdfast("check", squares / "points.csv", "--json").out)
+    assert (value["task"], value["points"], value["num_pictures"]) == ("landmarks", ["left", "right"], 30)
+    assert [row["num_missing"] for row in value["targets"]] == [0, 5]
+    numbers = ("check", squares / "numbers.csv", "--task", "regression", "--target-columns", "area,warmth")
+    value = json.loads(holdfast(*numbers, "--json").out)
+    assert [row["num_missing"] for row in value["targets"]] == [0, 5]
+    said = holdfast("check", squares / "labels.csv", "--task", "multilabel", "--html", "page.html")
+    assert said.code == 0 and "30 pictures, 3 labels" in said.out
+    assert "<h2>Labels</h2>" in (tmp_path / "page.html").read_text()
+    assert holdfast("check", squares, "--task", "landmarks").code == 3
+
+
+def test_training_names_the_check_that_reads_as_it_does(holdfast, squares: Path) -> None:
+    """Two equal pictures with other numbers are warned of, and the command to look at them has the same options."""
+    shutil.copy(squares / "1.jpg", squares / "2.jpg")
+    options = ("--task", "regression", "--target-columns", "area,warmth")
+    said = holdfast("train", squares / "numbers.csv", *options, *SMALL[:-4], "--workers", "0", "--epochs", "1")
+    command = f"holdfast check {squares / 'numbers.csv'} {' '.join(options)}"
+    assert said.code == 0 and f"different numbers: `{command}` shows them" in said.out
+    assert "different numbers" in holdfast(*command.split()[1:]).out

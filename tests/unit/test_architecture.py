@@ -13,7 +13,7 @@ ROOT = Path(holdfast.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 # What anybody may import: it imports nothing but other parts of the cellar.
-CELLAR = {"errors", "stateful", "randomness", "inference", "metrics"}
+CELLAR = {"errors", "stateful", "randomness", "inference", "metrics", "words"}
 # Room → the rooms it may import, besides the cellar and itself.
 MAY_IMPORT: dict[str, set[str]] = {
     "distributed": set(),

@@ -25,6 +25,7 @@ def command(clear: bool, cache_dir: Path | None, as_json: bool, quiet: bool) -> 
     """
     from holdfast.data.cache_choice import gigabytes
     from holdfast.data.cache_folder import age, clear_cache, default_cache_folder, list_cache
+    from holdfast.words import count
 
     folder = cache_dir or default_cache_folder()
     try:
@@ -35,14 +36,21 @@ def command(clear: bool, cache_dir: Path | None, as_json: bool, quiet: bool) -> 
         ) from error
     if as_json:
         rows = [
-            {"file": f.path.name, "pictures": f.num_pictures, "bytes": f.num_bytes, "in_use": f.in_use, "age": age(f)}
+            {
+                "file": f.path.name,
+                "num_pictures": f.num_pictures,
+                "num_bytes": f.num_bytes,
+                "in_use": f.in_use,
+                "age_seconds": age(f),
+            }
             for f in files
         ]
         print_json({"folder": str(folder), "deleted_bytes": sum(f.num_bytes for f in deleted), "files": rows})
         return 0
     for f in [] if quiet else files:
         used = "in use" if f.in_use else f"used {age(f) / 86400:,.1f} days ago"
-        click.echo(f"{f.path.name}  {f.num_pictures:>9,} pictures  {gigabytes(f.num_bytes):>10}  {used}")
+        pictures = count(f.num_pictures, "picture")
+        click.echo(f"{f.path.name}  {pictures:>18}  {gigabytes(f.num_bytes):>10}  {used}")
     if not quiet:
         if clear:
             click.echo(f"freed {gigabytes(sum(f.num_bytes for f in deleted))} in {folder}", err=True)

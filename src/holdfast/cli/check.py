@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.options import json_option, print_json, quiet_option, traceback_option
+from holdfast.cli.options import (
+    collection_options,
+    json_option,
+    opening,
+    print_json,
+    quiet_option,
+    traceback_option,
+)
 
 if TYPE_CHECKING:
     from holdfast.data.check import Report
@@ -34,10 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("--quick", is_flag=True, help="compare files for equal contents only, not for what they look like")
 @click.option("--no-duplicates", is_flag=True, help="compare no files at all")
-@click.option("--classes", help="class names in the order wanted, comma-separated")
-@click.option("--image-dir", "--data-dir", help="what file names in a CSV are relative to")
-@click.option("--file-column", help="column of file names in a CSV")
-@click.option("--label-column", help="column of labels in a CSV")
+@collection_options
 @click.option("--workers", "-j", type=click.IntRange(1, 256), help="pictures read at once  [one a core]")
 @json_option
 @quiet_option
@@ -52,21 +56,22 @@ def command(
     near_distance: int,
     quick: bool,
     no_duplicates: bool,
-    classes: str | None,
-    image_dir: str | None,
-    file_column: str | None,
-    label_column: str | None,
     workers: int | None,
     as_json: bool,
     quiet: bool,
+    **reading: str | None,
 ) -> int:
     """Say all that is wrong with DATA, and what is in it. DATA is only read; every picture is decoded once.
 
     Errors: files that cannot be read or are no whole pictures, class lists that do not fit, equal pictures with
     different labels. Warnings: copies and groups in more than one set, pictures that look the same with different
     labels, names that lie, class names that differ only in case, classes that are tiny, missing from a set or far
-    larger than others. Notes: sideways, CMYK, 16-bit, transparent and animated pictures, profiles, rare modes, copies
-    within a set.
+    larger than others, labels that are rare or missing from a set, columns of one number. Notes: sideways, CMYK,
+    16-bit, transparent and animated pictures, profiles, rare modes, copies within a set, points that are missing or off
+    their picture.
+
+    A CSV may also say points, several labels or numbers of each picture: they are read, and counted, as `train --task`
+    reads them.
 
     Exit code 0: no errors. 3: errors.
     """
@@ -80,10 +85,7 @@ def command(
     with talk.progress("checking pictures", 1, unit="picture") as bar:
         report = check_data(
             data,
-            classes=[name.strip() for name in classes.split(",")] if classes else None,
-            image_dir=image_dir,
-            file_column=file_column,
-            label_column=label_column,
+            **opening(**reading),
             split=split,
             fold=fold,
             group_by=group_by,

@@ -59,6 +59,35 @@ def setting_options(command: Command) -> Command:
     return command
 
 
+def collection_options(command: Command) -> Command:
+    """Adds the options of `train` that say how DATA is read; their values reach `opening` by name."""
+    for option in reversed(
+        (
+            click.option("--task", type=click.Choice(FIELDS["task"].metadata["choices"]), help=_help("task")),
+            click.option("--classes", help=_help("classes")),
+            click.option("--image-dir", "--data-dir", help=_help("image_dir")),
+            click.option("--file-column", help=_help("file_column")),
+            click.option("--label-column", help=_help("label_column")),
+            click.option("--target-columns", help=_help("target_columns")),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def opening(*, classes: str | None, target_columns: str | None, **others: str | None) -> dict[str, Any]:
+    """Returns the values of `collection_options` as the arguments of `open_data`."""
+    return {"classes": _names(classes), "target_columns": _names(target_columns), **others}
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",")] if text else None
+
+
+def _help(setting: str) -> str:
+    return str(FIELDS[setting].metadata["help"])
+
+
 def print_json(value: Any) -> None:
     """Prints JSON on stdout."""
     text = json.dumps(value, indent=1, ensure_ascii=False)

@@ -10,6 +10,7 @@ import click
 
 from holdfast.cli.options import device_option, json_option, print_json, traceback_option
 from holdfast.errors import ConfigError
+from holdfast.words import count
 
 
 @click.command("predict")
@@ -76,5 +77,5 @@ def command(
         print_json([r.to_json() for r in results])
     unreadable = sum(isinstance(r, Unreadable) for r in results)
     if unreadable:
-        print(f"{unreadable} of {len(results)} pictures could not be read", file=sys.stderr)
+        print(f"{unreadable} of {count(len(results), 'picture')} could not be read", file=sys.stderr)
     return 1 if unreadable else 0

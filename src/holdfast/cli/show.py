@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.options import fold_option, json_option, print_json, split_option, traceback_option
+from holdfast.cli.options import (
+    collection_options,
+    fold_option,
+    json_option,
+    opening,
+    print_json,
+    split_option,
+    traceback_option,
+)
 from holdfast.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,15 +45,9 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, show_default=True, help="which pictures")
 @click.option("--open", "open_it", is_flag=True, help="open it in a window")
-@click.option("--image-dir", help="what file names in a CSV are relative to")
+@collection_options
 @split_option
 @fold_option
-@click.option(
-    "--task",
-    type=click.Choice(["classification", "multilabel", "regression", "landmarks"]),
-    help="what the CSV's columns are",
-)
-@click.option("--target-columns", help="the CSV's columns of numbers, or of 0 and 1, comma-separated")
 @click.option("--flip-pairs", help="points that change places in a mirrored picture: 68, names, none, or 0-16,1-15")
 @json_option
 @traceback_option
@@ -58,22 +60,21 @@ def command(
     img_size: int,
     seed: int,
     open_it: bool,
-    image_dir: str | None,
     split: str | None,
     fold: int | None,
-    task: str | None,
-    target_columns: str | None,
     flip_pairs: str | None,
     as_json: bool,
+    **reading: str | None,
 ) -> int:
     """Write a labelled grid of pictures of DATA as a PNG, points drawn, and say the shapes of a first batch."""
     from holdfast.data import open_data
     from holdfast.data.look import look_at
+    from holdfast.data.notice import without
     from holdfast.data.split_file import refuse_place_in_data, with_split
     from holdfast.data.targets import NAMES, describe, targets_of
+    from holdfast.words import count
 
-    columns = [name.strip() for name in target_columns.split(",")] if target_columns else None
-    collection = open_data(data, image_dir=image_dir, task=task, target_columns=columns)
+    collection = open_data(data, **opening(**reading))
     refuse_place_in_data(out, collection, data)
     collection = with_split(collection, split, fold)
     look = look_at(
@@ -90,17 +91,18 @@ def command(
     if as_json:
         print_json(
             {
+                "data": data,
                 "file": str(out),
-                "pictures": look.num_pictures,
                 "task": targets.task,
+                "num_pictures": look.num_pictures,
                 NAMES[targets.task]: targets.names,
                 "first_shape": look.first_shape,
                 "batch_shape": look.batch_shape,
             }
         )
     else:
-        click.echo(f"{look.num_pictures:,} pictures, {describe(targets)}: {', '.join(targets.names[:20])}")
-        for notice in collection.notices:
+        click.echo(f"{count(look.num_pictures, 'picture')}, {describe(targets)}: {', '.join(targets.names[:20])}")
+        for notice in without(collection.notices, "flip-pairs") if flip_pairs else collection.notices:
             click.echo(f"note: {notice}")
         click.echo(str(look))
         click.echo(f"wrote {out}")

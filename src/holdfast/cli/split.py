@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from holdfast.cli.options import json_option, print_result, quiet_option, traceback_option
+from holdfast.cli.options import collection_options, json_option, opening, print_result, quiet_option, traceback_option
 from holdfast.errors import ConfigError
 
 
@@ -28,10 +28,7 @@ from holdfast.errors import ConfigError
 @click.option("--near-duplicates", is_flag=True, help="keep together also what looks the same (decodes every picture)")
 @click.option("--pool", is_flag=True, help="divide all pictures anew, whatever sets DATA has")
 @click.option("--force", is_flag=True, help="overwrite another split")
-@click.option("--classes", help="class names in the order wanted, comma-separated")
-@click.option("--image-dir", help="what file names in a CSV are relative to")
-@click.option("--file-column", help="the CSV's column of file names")
-@click.option("--label-column", help="the CSV's column of labels")
+@collection_options
 @json_option
 @quiet_option
 @traceback_option
@@ -46,12 +43,9 @@ def command(
     near_duplicates: bool,
     pool: bool,
     force: bool,
-    classes: str | None,
-    image_dir: str | None,
-    file_column: str | None,
-    label_column: str | None,
     as_json: bool,
     quiet: bool,
+    **reading: str | None,
 ) -> int:
     """Divide DATA into train, val and test, or into folds, and write the division as a table.
 
@@ -71,13 +65,7 @@ def command(
 
     if folds is not None and val_fraction is not None:
         raise ConfigError("--folds and --val-fraction: with folds, one fold validates. Leave --val-fraction out.")
-    collection = open_data(
-        data,
-        classes=[name.strip() for name in classes.split(",")] if classes else None,
-        image_dir=image_dir,
-        file_column=file_column,
-        label_column=label_column,
-    )
+    collection = open_data(data, **opening(**reading))
     made = split(
         collection,
         data,

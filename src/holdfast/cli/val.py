@@ -9,6 +9,7 @@ import click
 
 from holdfast.cli.options import device_option, fold_option, json_option, print_json, split_option, traceback_option
 from holdfast.errors import ConfigError
+from holdfast.words import count
 
 
 @click.command("val")
@@ -70,7 +71,7 @@ def command(
     click.echo(f"{predictor.file.path} on {labelled.description}")
     said = "   ".join(f"{name} {format_figure(name, value)}" for name, value in result.metrics.items())
     loss = "" if result.loss is None else f"   loss {result.loss:.4f}"
-    click.echo(f"{said}{loss}   {result.num_samples:,} pictures")
+    click.echo(f"{said}{loss}   {count(result.num_samples, 'picture')}")
     for name, row in result.by_name.items():
         first = next(iter(row))
         click.echo(f"  {format_figure(first, row[first]):>7}  {name}  ({row['num_samples']})")

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from holdfast.data.csv_table import LABEL_COLUMNS, files_and_sets, read_csv
+from holdfast.data.csv_table import LABEL_COLUMNS, TableProblems, files_and_sets, read_csv
 from holdfast.data.decode import Decoder
 from holdfast.data.files import FilePictures, natural_key
+from holdfast.data.notice import Notice
 from holdfast.data.picture_size import picture_size
 from holdfast.data.point_names import FACE_68_PAIRS, pairs_from_names, point_columns
 from holdfast.data.sample import Collection, Indices
 from holdfast.data.table import Table, read_rows
 from holdfast.data.targets import Targets, Task
 from holdfast.errors import DataError, first_of
+from holdfast.words import count
 
 _MISSING = ("", "nan", "na", "n/a", "null", "none", "-")
 _LABELS_COLUMNS = ("labels", "tags", "classes", *LABEL_COLUMNS)
@@ -140,10 +142,10 @@ def read_multilabel(
         raise DataError(f"Reading {table}: no picture has a label. Expected a;b or a column of 0 and 1 for each label.")
     targets = Targets("multilabel", names, values)
     collection = _collection(rows, image_dir, file_column, problems, lambda: targets)
-    shown = ", ".join(f"{name} {int(count)}" for name, count in zip(names, (values == 1).sum(0), strict=True))
-    collection.notices.append(f"{len(names)} labels, on so many pictures: {shown[:300]}")
-    if never := [name for name, count in zip(names, (values == 1).sum(0), strict=True) if not count]:
-        collection.notices.append(f"no picture has the label {', '.join(never[:10])}")
+    shown = ", ".join(f"{name} {int(number)}" for name, number in zip(names, (values == 1).sum(0), strict=True))
+    collection.notices.append(Notice(f"{count(len(names), 'label')}, on so many pictures: {shown[:300]}", "targets"))
+    if never := [name for name, number in zip(names, (values == 1).sum(0), strict=True) if not number]:
+        collection.notices.append(Notice(f"no picture has the label {', '.join(never[:10])}", "targets"))
     return collection
 
 
@@ -181,7 +183,8 @@ def read_regression(
     for name, column in zip(names, values.T, strict=True):
         missing = int(np.isnan(column).sum())
         more = f", {missing} missing" if missing else ""
-        collection.notices.append(f"{name}: from {np.nanmin(column):.6g} to {np.nanmax(column):.6g}{more}")
+        text = f"{name}: from {np.nanmin(column):.6g} to {np.nanmax(column):.6g}{more}"
+        collection.notices.append(Notice(text, "targets"))
     return collection
 
 
@@ -244,10 +247,11 @@ def _collection(
     files = files_and_sets(rows, image_dir, file_column)
     problems = [*files.problems, *problems]
     if problems:
-        raise DataError(
-            f"Reading {rows.path}: {len(problems)} things in its {len(rows.rows)} rows cannot be used:\n"
-            f"{first_of(problems)}\n{files.advice}"
+        text = (
+            f"Reading {rows.path}: {count(len(problems), 'thing')} in its {count(len(rows.rows), 'row')} cannot be "
+            f"used:\n{first_of(problems)}\n{files.advice}"
         )
+        raise TableProblems(text, problems)
     pictures = AnnotatedPictures(files.root, files.paths, make_targets())
     return Collection(pictures, files.sets, [*rows.notices, *files.notices], columns=rows.columns())
 
@@ -305,23 +309,27 @@ def _sizes(pictures: FilePictures) -> Indices:
 
 
 def _point_notices(targets: Targets) -> list[str]:
-    assert targets.sizes is not None
-    notices = []
-    values, names = targets.values, targets.names
-    known = ~np.isnan(values).any(-1)
+    notices: list[str] = []
+    names, known = targets.names, ~np.isnan(targets.values).any(-1)
     if missing := int((~known).sum()):
         pictures = int((~known).any(1).sum())
-        notices.append(f"{missing:,} points are missing, on {pictures:,} pictures; they count for nothing")
-    top = np.where(targets.sizes > 0, targets.sizes, np.inf)[:, None, ::-1]
-    off = known & ((values < -0.5) | (values > top - 0.5)).any(-1)  # the edges, from the middle of the first pixel
-    if off.any():
-        notices.append(
-            f"{int(off.sum()):,} points lie off their picture, on {int(off.any(1).sum()):,} pictures (the first in row "
-            f"{int(off.any(1).argmax()) + 1}); they are kept, and learned, where they are"
+        text = (
+            f"{count(missing, 'point is missing', 'points are missing')}, on {count(pictures, 'picture')}, and "
+            f"{'counts' if missing == 1 else 'count'} for nothing"
         )
+        notices.append(Notice(text, "targets"))
+    off = targets.off_picture()
+    if off.any():
+        text = (
+            f"{count(int(off.sum()), 'point lies off its', 'points lie off their')} picture, on "
+            f"{count(int(off.any(1).sum()), 'picture')} (the first in row {int(off.any(1).argmax()) + 1}); kept, and "
+            "learned, as given"
+        )
+        notices.append(Notice(text, "targets"))
     if len(names) == 68 and not pairs_from_names(names):
-        notices.append(
+        text = (
             f"68 points: if they are those of a face as 300-W numbers them, --flip-pairs 68 lets training mirror "
             f"pictures ({len(FACE_68_PAIRS)} pairs change places) and tells errors in units of the eyes' distance"
         )
+        notices.append(Notice(text, "flip-pairs"))
     return notices

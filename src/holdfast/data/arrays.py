@@ -12,6 +12,7 @@ from torch import Tensor
 
 from holdfast.data.sample import Indices
 from holdfast.errors import DataError
+from holdfast.words import count
 
 
 class ArrayPictures:
@@ -19,7 +20,8 @@ class ArrayPictures:
 
     Args:
         images: `[N, H, W]`, `[N, C, H, W]` or channels-last `[N, H, W, C]` (C of 1 or 3 in the last place), a tensor
-            or an array; uint8 in [0, 255], or float32 taken as it is.
+            or an array; uint8 in [0, 255], or float32 taken as it is. A sequence of N arrays or tensors of one shape
+            is copied into one.
         labels: `[N]` integers in [0, K).
         classes: K names; by default "0", "1", ….
         copy: by default the memory is **shared** with `images` when its layout allows (a later change to the array
@@ -29,16 +31,18 @@ class ArrayPictures:
 
     Raises:
         DataError: shapes or labels do not fit together.
+        TypeError: `images` are no pixels.
     """
 
     def __init__(
         self,
-        images: Tensor | npt.NDArray[np.generic],
+        images: Tensor | npt.NDArray[np.generic] | Sequence[Tensor | npt.NDArray[np.generic]],
         labels: Tensor | npt.NDArray[np.generic] | Sequence[int],
         classes: Sequence[str] | None = None,
         *,
         copy: bool = False,
     ) -> None:
+        images = _one_array(images)
         if str(images.dtype).removeprefix("torch.") not in ("uint8", "float32"):
             raise DataError(
                 f"Reading pictures from an array of {images.dtype}; expected uint8 in 0 … 255 or float32. Convert it "
@@ -63,10 +67,14 @@ class ArrayPictures:
         self._classes = list(classes) if classes is not None else [str(k) for k in range(top + 1)]
         if len(self._labels) != len(pixels):
             raise DataError(
-                f"There are {len(pixels)} pictures and {len(self._labels)} labels; expected one label each."
+                f"There are {count(len(pixels), 'picture')} and {count(len(self._labels), 'label')}; expected one "
+                "label each."
             )
         if len(self._labels) and (int(self._labels.min()) < 0 or top >= len(self._classes)):
-            raise DataError(f"Labels run from {self._labels.min()} to {top}; there are {len(self._classes)} classes.")
+            raise DataError(
+                f"Labels run from {self._labels.min()} to {top}; there are "
+                f"{count(len(self._classes), 'class', 'classes')}."
+            )
 
     @property
     def classes(self) -> list[str]:
@@ -97,6 +105,24 @@ class ArrayPictures:
         digest.update(pixels.numpy().data)
         digest.update(self._labels.tobytes())
         return digest.hexdigest()
+
+
+def _one_array(
+    images: Tensor | npt.NDArray[np.generic] | Sequence[Tensor | npt.NDArray[np.generic]],
+) -> Tensor | npt.NDArray[np.generic]:
+    """Returns a tensor or an array as it is, anything else as NumPy makes an array of it."""
+    if isinstance(images, (Tensor, np.ndarray)):
+        return images
+    expected = "expected a tensor or a NumPy array of shape [N, H, W], [N, C, H, W] or [N, H, W, C]"
+    try:
+        array = np.asarray(images)
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of several lengths, a tensor on an accelerator
+        raise TypeError(
+            f"Reading pictures from a {type(images).__name__}, of which no one array can be made ({error}); {expected}."
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"Reading pictures from a {type(images).__name__} of no numbers; {expected}.")
+    return array
 
 
 def load_digits() -> ArrayPictures:

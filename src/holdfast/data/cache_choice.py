@@ -21,6 +21,7 @@ from holdfast.data.files import FilePictures
 from holdfast.data.image_kinds import FORMATS
 from holdfast.data.sample import Indices
 from holdfast.errors import ConfigError
+from holdfast.words import count
 
 CacheKind = Literal["ram", "disk", "off"]
 
@@ -98,7 +99,7 @@ def choose_cache(
     """
     in_memory = size if size is not None else int(free_memory * _SHARE_OF_MEMORY)
     on_disk = size if size is not None else int(free_disk * _SHARE_OF_DISK)
-    takes = f"{need.num_pictures:,} pictures are about {gigabytes(need.num_bytes)} decoded"
+    takes = f"{count(need.num_pictures, 'picture is', 'pictures are')} about {gigabytes(need.num_bytes)} decoded"
     if asked == "off":
         return CacheChoice("off", 0, "as asked: every epoch decodes anew")
     if asked == "ram":

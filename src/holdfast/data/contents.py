@@ -16,6 +16,7 @@ from holdfast.data.files import FilePictures
 from holdfast.data.likeness import MIN_SIDE, Likeness, likeness_of
 from holdfast.data.sample import Indices, Pictures
 from holdfast.errors import DataError, first_of
+from holdfast.words import count
 
 
 def read_contents(
@@ -39,7 +40,7 @@ def read_contents(
     checked = [found for found, _ in results]
     if problems := [found.problem for found in checked if found.problem]:
         raise DataError(
-            f"{len(problems):,} of {len(checked):,} pictures cannot be read:\n{first_of(problems)}\n"
+            f"{len(problems):,} of {count(len(checked), 'picture')} cannot be read:\n{first_of(problems)}\n"
             "Mend or remove them."
         )
     seen = [(index, likeness) for index, (_, likeness) in enumerate(results) if likeness is not None]

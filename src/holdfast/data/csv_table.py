@@ -16,6 +16,7 @@ from holdfast.data.named_files import NamedFiles, NameProblem
 from holdfast.data.sample import SET_NAMES, Collection, Indices, SetName
 from holdfast.data.table import Table, read_rows, trim
 from holdfast.errors import DataError, first_of
+from holdfast.words import count
 
 FILE_COLUMNS = (
     "file",
@@ -138,8 +139,8 @@ def read_csv(
     labelled = [(row.line, name) for row, name in zip(rows.rows, names, strict=True)]
     problems += written_differently(labelled) if classes is None else unlisted(labelled, classes)
     if problems := sorted(rows.problems + _by_line(rows, problems), key=_line_of):
-        count = f"{len(problems):,} problem{'s' if len(problems) > 1 else ''} in its {len(labelled):,} rows"
-        text = f"Reading {table}: {count}:\n{first_of(problems)}\n{files.advice}"
+        found = f"{count(len(problems), 'problem')} in its {count(len(labelled), 'row')}"
+        text = f"Reading {table}: {found}:\n{first_of(problems)}\n{files.advice}"
         raise TableProblems(text, problems)
     names = [names[k] for k in kept]
     class_names = list(classes) if classes is not None else sorted(set(names), key=natural_key)
@@ -257,7 +258,9 @@ def _without_repeated(
     before, k = again[0]
     example = f"{files.paths[k]}, lines {table.rows[before].line} and {table.rows[k].line}"
     more = " …" if len(again) > 1 else ""
-    return list(first.values()), [f"{len(again):,} rows repeat another and are left out ({example}{more})"]
+    return list(first.values()), [
+        f"{count(len(again), 'row repeats another and is', 'rows repeat another and are')} left out ({example}{more})"
+    ]
 
 
 def _by_line(table: Table, problems: list[str]) -> list[str]:

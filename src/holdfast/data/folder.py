@@ -24,6 +24,7 @@ from holdfast.data.notice import Kind, Notice
 from holdfast.data.sample import SET_NAMES, Collection, Indices, SetName
 from holdfast.data.scan import ClassFolder, is_clutter_folder, is_text, paths_of, scan_classes, shown
 from holdfast.errors import DataError, first_of
+from holdfast.words import count
 
 _SET_FOLDERS: dict[str, SetName] = {
     **dict.fromkeys(("train", "training", "trainset", "trainingset", "traindata", "trainingdata"), "train"),
@@ -174,7 +175,7 @@ def _class_names(folder: Path, inside: _Inside) -> list[str]:
     """Returns the class folders in natural order. Raises DataError when there are none."""
     if not inside.folders:
         loose = inside.num_loose
-        found = f"{loose} pictures directly in it and no class folders" if loose else "no class folders in it"
+        found = f"{count(loose, 'picture')} directly in it and no class folders" if loose else "no class folders in it"
         raise DataError(f"Reading {folder}: {found}. Expected one folder a class, such as {folder}/cats/1.jpg.")
     return natural_sorted(inside.folders)
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from holdfast.errors import ConfigError, DataError
+from holdfast.words import count
 
 
 def group_names(
@@ -45,7 +46,9 @@ def group_names(
         raise DataError(f"Grouping by '{spec}': every picture has {what}. {expected}")
     if alone and notices is not None:
         notices.append(
-            f"{len(alone):,} of {len(paths):,} pictures have {what}: each is a group of its own ({alone[0]} …)"
+            f"{len(alone):,} of {count(len(paths), 'picture')} {'has' if len(alone) == 1 else 'have'} {what}: "
+            f"{'it is' if len(alone) == 1 else 'each is'} a group of its own "
+            f"({alone[0]}{' …' if len(alone) > 1 else ''})"
         )
     return [name or path for path, name in zip(paths, found, strict=True)]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from holdfast.data.notice import Notice
+from holdfast.words import count
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
 _MISSING = frozenset({"nan", "null", "none", "n/a", "#n/a"})  # what programs write for a missing value
@@ -76,8 +77,8 @@ def label_notices(index: Mapping[str, int], num_rows: Mapping[str, int]) -> list
         text = f"labels are numbers; {shown}{', …' if len(index) > 12 else ''}"
         notices.append(Notice(text, "class-names-numeric"))
     notices.extend(
-        f"label {name!r} ({num_rows[name]:,} rows) is taken for a class name; if it means that the label is missing, "
-        "leave these rows out"
+        f"label {name!r} ({count(num_rows[name], 'row')}) is taken for a class name; if it means that the label is "
+        "missing, leave these rows out"
         for name in index
         if name.casefold() in _MISSING
     )

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.multiprocessing import get_start_method
+from torch.multiprocessing import get_all_start_methods, get_start_method
 from torch.utils.data import DataLoader, Sampler
 
 from holdfast.data.delivery import Delivery, handover_for
@@ -32,8 +32,9 @@ from holdfast.data.workers import (
     signals_held,
 )
 from holdfast.distributed import World
-from holdfast.errors import CheckpointMismatch, ConfigError, DataError
+from holdfast.errors import CheckpointMismatch, ConfigError, DataError, first_of
 from holdfast.randomness import derive_seed, seed_generators
+from holdfast.words import count
 
 _LARGE = 50_000  # pictures: from here on the memory of their paths is megabytes
 
@@ -69,8 +70,8 @@ class Loader:
         world: this process's place among all.
 
     Raises:
-        ConfigError: a batch size below 1, `drop_last` that would leave no batch, a sampler that cannot be used, or what
-            cannot be sent to workers that are not forked.
+        ConfigError: numbers outside their ranges (all of them at once), `drop_last` that would leave no batch, a
+            sampler that cannot be used, or what cannot be sent to workers that are not forked.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Loader:
         timeout: float = 0,
         persistent_workers: bool = True,
     ) -> None:
+        _refuse_arguments(batch_size, num_workers, prefetch_factor, timeout, multiprocessing_context)
         self.pictures = pictures
         self.indices = np.arange(len(pictures), dtype=np.int64) if indices is None else np.asarray(indices, np.int64)
         self.batch_size = batch_size
@@ -267,12 +269,32 @@ def _members(epoch_indices: Indices, batch: int, batch_size: int, share: Callabl
     return members[share(len(members))]
 
 
+def _refuse_arguments(
+    batch_size: int, num_workers: int, prefetch_factor: int | None, timeout: float, start_method: str | None
+) -> None:
+    """Raises ConfigError naming every argument that is outside its range."""
+    methods = get_all_start_methods()
+    rules: list[tuple[str, Any, bool, str]] = [
+        ("batch_size", batch_size, batch_size >= 1, "1 or more"),
+        ("num_workers", num_workers, num_workers >= 0, "0 or more"),
+        ("prefetch_factor", prefetch_factor, prefetch_factor is None or prefetch_factor >= 1, "1 or more"),
+        ("timeout", timeout, timeout >= 0, "seconds, or 0 to wait for ever"),
+        (
+            "multiprocessing_context",
+            start_method,
+            start_method is None or start_method in methods,
+            f"one of {', '.join(methods)}",
+        ),
+    ]
+    wrong = [f"{name} is {value!r}; expected {expected}" for name, value, good, expected in rules if not good]
+    if wrong:
+        raise ConfigError(f"A loader cannot be made so:\n{first_of(wrong)}")
+
+
 def _count_batches(num_samples: int, batch_size: int, drop_last: bool) -> int:
-    if batch_size < 1:
-        raise ConfigError(f"The batch size is {batch_size}; expected 1 or more.")
     if num_samples == 0 or (drop_last and num_samples < batch_size):
         raise ConfigError(
-            f"No batch can be made of {num_samples} samples with batch size {batch_size}; "
+            f"No batch can be made of {count(num_samples, 'sample')} with batch size {batch_size}; "
             "take a smaller batch or keep the last one (drop_last=False)."
         )
     return num_samples // batch_size if drop_last else -(-num_samples // batch_size)

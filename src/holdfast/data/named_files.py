@@ -15,6 +15,7 @@ from pathlib import Path
 
 from holdfast.data.files import is_image_name
 from holdfast.data.table import trim
+from holdfast.words import count
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -54,18 +55,20 @@ class NamedFiles:
 
     def notices(self) -> list[str]:
         """Returns what was not as written, one line a kind: how many names, and the first."""
+        other = "from the files' in case or form"
+        outside = f"outside the image directory {self.root}, named by absolute paths"
         words = {
-            "backslash": "file names are written with \\",
-            "suffix": "file names have no suffix",
-            "case": "file names differ from the files' in case or form",
-            "absolute": f"pictures lie outside the image directory {self.root}, named by absolute paths",
+            "backslash": ("file name is written with \\", "file names are written with \\"),
+            "suffix": ("file name has no suffix", "file names have no suffix"),
+            "case": (f"file name differs {other}", f"file names differ {other}"),
+            "absolute": (f"picture lies {outside}", f"pictures lie {outside}"),
         }
         lines = []
-        for kind, text in words.items():
+        for kind, (one, many) in words.items():
             if taken := self._taken[kind]:
                 name, path = taken[0]
                 example = name if name == path else f"{name} → {path}"
-                lines.append(f"{len(taken):,} {text} ({example}{' …' if len(taken) > 1 else ''})")
+                lines.append(f"{count(len(taken), one, many)} ({example}{' …' if len(taken) > 1 else ''})")
         return lines
 
     def _as_written(self, name: str) -> str | None:

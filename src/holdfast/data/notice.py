@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
 Kind = Literal[
@@ -13,6 +14,8 @@ Kind = Literal[
     "dead-links",
     "unread-kinds",
     "left-out",
+    "flip-pairs",
+    "targets",
 ]
 
 
@@ -31,3 +34,8 @@ class Notice(str):
         made = super().__new__(cls, text)
         made.kind = kind
         return made
+
+
+def without(lines: Iterable[str], kind: Kind) -> list[str]:
+    """Returns the lines that are no notices of a kind; a plain line has none."""
+    return [line for line in lines if not (isinstance(line, Notice) and line.kind == kind)]

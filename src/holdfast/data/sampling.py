@@ -21,6 +21,7 @@ from holdfast.data.order import hashed_positions
 from holdfast.data.sample import Indices
 from holdfast.errors import ConfigError
 from holdfast.randomness import derive_seed
+from holdfast.words import count
 
 Floats = npt.NDArray[np.float64]
 Sampling = Literal["natural", "balanced", "sqrt"]
@@ -57,8 +58,8 @@ class Weighted:
         most = np.inf if self.replacement else np.count_nonzero(weights)
         if not 1 <= self.size <= most:
             raise ConfigError(
-                f"Weighted sampling: {self.size} samples an epoch of {np.count_nonzero(weights)} with a weight above 0"
-                f"{'' if self.replacement else ', without replacement'}. Take fewer, or replacement=True."
+                f"Weighted sampling: {count(self.size, 'sample')} an epoch of {np.count_nonzero(weights)} with a "
+                f"weight above 0{'' if self.replacement else ', without replacement'}. Take fewer, or replacement=True."
             )
 
     @property
@@ -90,7 +91,9 @@ class Draw:
             self._weights = np.asarray(sampling.weights)
             self.size = sampling.size
             if len(self._weights) != self.num:
-                raise ConfigError(f"Weighted sampling: {len(self._weights)} weights for {self.num} samples.")
+                raise ConfigError(
+                    f"Weighted sampling: {count(len(self._weights), 'weight')} for {count(self.num, 'sample')}."
+                )
         elif sampling not in SAMPLINGS:
             raise ConfigError(f"There is no sampling {sampling!r}; expected {', '.join(SAMPLINGS)}, or Weighted(…).")
         elif sampling != "natural":

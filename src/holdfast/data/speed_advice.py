@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from holdfast.data.cache_choice import gigabytes
 from holdfast.data.stages import AGAIN
 from holdfast.data.timing import Stage, Timing
+from holdfast.words import count
 
 _MUCH = 0.25  # a share that is worth a word
 _AS_FAST = 0.95  # rates of two runs differ by so much without a reason
@@ -70,8 +71,9 @@ def _main(t: Timing) -> Iterator[str]:
     main = sum(stage.seconds for stage in t.stages if stage.place == "main")
     if t.workers and main > (t.seconds - main) / t.workers:
         yield (
-            f"the main process finishes {1 / main:,.0f} pictures/s, and {t.workers} workers prepare more: fewer do as "
-            "well; on an accelerator the last steps cost it less"
+            f"the main process finishes {1 / main:,.0f} pictures/s, and "
+            f"{count(t.workers, 'worker prepares', 'workers prepare')} more: fewer do as well; on an "
+            "accelerator the last steps cost it less"
         )
 
 
@@ -85,7 +87,7 @@ def _workers(t: Timing) -> Iterator[str]:
     elif more is not None and more * _AS_FAST > here:
         yield f"one worker more gives {more:,.0f} pictures/s instead of {here:,.0f}: --workers {t.workers + 1}"
     if t.workers > t.cores:
-        yield f"more workers than cores do not help: {t.workers} workers, {t.cores} cores"
+        yield f"more workers than cores do not help: {count(t.workers, 'worker')}, {count(t.cores, 'core')}"
     yield f"a network that trains fewer than {max(rates.values()):,.0f} pictures/s does not wait for them"
 
 

@@ -15,6 +15,7 @@ from holdfast.data.order import name_keys
 from holdfast.data.sample import SET_NAMES, Collection, Indices, SetName
 from holdfast.data.stratify import Targets, stratify
 from holdfast.errors import DataError
+from holdfast.words import count
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,11 @@ def divide_into_folds(
     sets = complete_sets(collection, val_fraction=0.0, test_fraction=test_fraction, seed=seed, together=together)
     train = sets["train"]
     if num_folds < 2 or num_folds > len(train):
-        raise DataError(f"Dividing {len(train):,} pictures into {num_folds} folds: expected 2 to {len(train):,} folds.")
+        raise DataError(
+            f"Dividing {count(len(train), 'picture')} into {count(num_folds, 'fold')}: expected 2 to {len(train):,}."
+        )
     counts = np.bincount(collection.pictures.labels[train], minlength=len(collection.pictures.classes)).tolist()
-    targets: Targets = [[Fraction(count, num_folds) for count in counts] for _ in range(num_folds)]
+    targets: Targets = [[Fraction(number, num_folds) for number in counts] for _ in range(num_folds)]
     folds = np.zeros(len(collection.pictures), dtype=np.int64)
     folds[train] = 1 + _deal(collection, train, targets, seed, together, train_first=False)
     return Division(sets, folds)
@@ -135,13 +138,13 @@ def _hold_out(
     labels = collection.pictures.labels[indices]
     wanted = [(name, fraction) for name, fraction in fractions.items() if fraction > 0]
     targets: Targets = [[] for _ in range(len(wanted) + 1)]
-    for count in np.bincount(labels, minlength=len(collection.pictures.classes)).tolist():
-        left = count
+    for number in np.bincount(labels, minlength=len(collection.pictures.classes)).tolist():
+        left = number
         held: list[int] = []
         for _, fraction in reversed(wanted):  # test, then val
             # One at least, while one at least is left for each set still to come and for train.
             to_come = len(wanted) - len(held)
-            held.append(max(min(max(round(count * fraction), 1), left - to_come), 0))
+            held.append(max(min(max(round(number * fraction), 1), left - to_come), 0))
             left -= held[-1]
         for target, num in zip(targets, (left, *reversed(held)), strict=True):
             target.append(Fraction(num))

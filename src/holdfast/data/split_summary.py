@@ -9,6 +9,8 @@ import numpy as np
 
 from holdfast.data.sample import Collection, Indices
 from holdfast.data.split import Division
+from holdfast.data.targets import NAMES, targets_of
+from holdfast.words import count
 
 _SHOWN_CLASSES = 40
 _TOLERATED = 0.02  # how far a set may lie from the share asked for, in parts of all pictures, before it is said
@@ -51,8 +53,9 @@ def shortfalls(collection: Collection, division: Division, leader: Indices, aske
         one, other = (collection.pictures.name(int(i)) for i in (leader[divided[0]], divided[0]))
         names = list(division.sets)
         lines.append(
-            f"{len(np.unique(leader[divided])):,} groups or duplicates stand in several of DATA's own sets, which are "
-            f"kept ({one} in {names[set_of[leader[divided[0]]]]}, {other} in {names[set_of[divided[0]]]}); --pool "
+            f"{count(len(np.unique(leader[divided])), 'group or duplicate stands', 'groups or duplicates stand')} in "
+            f"several of DATA's own sets, which are kept "
+            f"({one} in {names[set_of[leader[divided[0]]]]}, {other} in {names[set_of[divided[0]]]}); --pool "
             "divides all anew"
         )
     return lines
@@ -82,15 +85,19 @@ def table_lines(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> 
 def summary_json(
     collection: Collection, counts: Mapping[str, Sequence[int]], leader: Indices, notes: Sequence[str]
 ) -> dict[str, Any]:
-    """Returns the same as JSON values."""
-    classes = collection.pictures.classes
-    return {
-        "pictures": sum(map(sum, counts.values())),
-        "groups": len(np.unique(leader)),
-        "sets": {name: sum(column) for name, column in counts.items()},
-        "classes": {name: {part: column[k] for part, column in counts.items()} for k, name in enumerate(classes)},
-        "notes": list(notes),
+    """Returns the same as JSON values, under the names that `check` gives them; classes where they are learned."""
+    targets = targets_of(collection.pictures)
+    value: dict[str, Any] = {
+        "task": targets.task,
+        "num_pictures": sum(map(sum, counts.values())),
+        "num_groups": len(np.unique(leader)),
+        NAMES[targets.task]: targets.names,
+        "num_by_set": {name: sum(column) for name, column in counts.items()},
     }
+    if targets.task == "classification":
+        by_class = (dict(zip(targets.names, column, strict=True)) for column in counts.values())
+        value["num_by_class"] = dict(zip(counts, by_class, strict=True))
+    return {**value, "notes": list(notes)}
 
 
 def _missing_classes(
@@ -109,9 +116,9 @@ def _missing_classes(
             continue
         members = np.flatnonzero(collection.pictures.labels == k)
         num_groups = len(np.unique(leader[members]))
-        held = f"{total:,} picture{'s' if total > 1 else ''}"
+        held = count(total, "picture")
         if num_groups < total:
-            held += f" in {num_groups:,} group{'s' if num_groups > 1 else ''}"
+            held += f" in {count(num_groups, 'group')}"
         line = f"class {name!r} has {held}: none in {', '.join(absent)}"
         if division.folds is not None and len(absent) >= len(wanted) - 1:
             line += "; when its own fold validates, nothing teaches it"

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from holdfast.data.files import is_image_name
 from holdfast.errors import DataError
+from holdfast.words import count
 
 _SEPARATORS = ",;\t|"
 _MEASURED_ROWS = 200
@@ -142,7 +143,8 @@ def read_rows(path: Path) -> Table:
         more = [cell for cell in cells[len(header) :] if trim(cell)]
         if more:
             problems.append(
-                f"line {line}: {len(cells)} cells, and the header names {len(header)} columns; quote a cell that "
+                f"line {line}: {count(len(cells), 'cell')}, and the header names {count(len(header), 'column')}; "
+                f"quote a cell that "
                 f"holds {separator!r}"
             )
         rows.append(Row(line, cells[: len(header)] + [""] * (len(header) - len(cells))))

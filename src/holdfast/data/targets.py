@@ -162,6 +162,16 @@ class Targets:
             return places.astype(np.int64), [[*self.names, "(no label)"][group] for group in groups]
         return np.zeros(len(self.values), dtype=np.int64), ["all"]
 
+    def off_picture(self) -> npt.NDArray[np.bool_]:
+        """Returns, for landmarks, `[N, P]`: which points lie off their picture; none where its size is not known."""
+        if self.sizes is None:
+            return np.zeros(self.values.shape[:2], bool)
+        # The edges, from the middle of the first pixel. NaN is on neither side of them.
+        top = np.where(self.sizes > 0, self.sizes, np.inf)[:, None, ::-1] - 0.5
+        off = ((self.values < -0.5) | (self.values > top)).any(-1) & (self.sizes.min(1) > 0)[:, None]
+        found: npt.NDArray[np.bool_] = np.asarray(off & ~np.isnan(self.values).any(-1), bool)
+        return found
+
     def digest(self) -> str:
         """Returns a digest of names and values."""
         digest = xxhash.xxh3_128(repr((self.task, self.names, self.values.shape)).encode())

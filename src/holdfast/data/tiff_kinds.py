@@ -7,6 +7,7 @@ import io
 from PIL import Image, TiffImagePlugin
 
 from holdfast.data.image_kinds import UnsupportedKind
+from holdfast.words import count
 
 _BITS, _SAMPLE_FORMAT, _PHOTOMETRIC, _DNG_VERSION, _SUBFILE_TYPE, _SUB_IFDS = 258, 339, 262, 50706, 254, 330
 _REDUCED = 1
@@ -42,6 +43,6 @@ def describe_tiff(data: bytes) -> str:
     if tags.get(_PHOTOMETRIC) in _SENSOR or _DNG_VERSION in tags:
         return "it is a camera raw file; develop it to JPEG or PNG"
     return (
-        f"a TIFF of {len(bits)} samples of {max(bits)} bits, {kind}, photometric {tags.get(_PHOTOMETRIC)}, which is "
-        "not decoded; convert it to 8 or 16 bits"
+        f"a TIFF of {count(len(bits), 'sample')} of {max(bits)} bits, {kind}, photometric "
+        f"{tags.get(_PHOTOMETRIC)}, which is not decoded; convert it to 8 or 16 bits"
     )

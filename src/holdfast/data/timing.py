@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from holdfast.data.cache_choice import gigabytes
+from holdfast.words import count
 
 Kind = Literal["disk", "decode", "transform", "hand-over", "finish"]
 
@@ -107,11 +108,40 @@ class Timing:
         return sum(stage.seconds for stage in self.stages if stage.place and stage.kind in kinds)
 
     def to_json(self, advice: list[str]) -> dict[str, Any]:
-        """Returns all of it as JSON values; seconds and bytes."""
-        stages = [
-            {**asdict(stage), "share": stage.seconds / self.seconds if stage.place else None} for stage in self.stages
-        ]
-        return {**asdict(self), "seconds": self.seconds, "stages": stages, "advice": advice}
+        """Returns all of it as JSON values; counts are `num_…`, and units stand in the names."""
+        room, s = self.room, self.sampled
+        return {
+            "data": self.data,
+            "num_pictures": s.num_all,
+            "img_size": self.img_size,
+            "augment": self.augment,
+            "decode_size": self.decode_size,
+            "batch_size": self.batch_size,
+            "workers": self.workers,
+            "num_cores": self.cores,
+            "device": self.device,
+            "sampled": {
+                "num_pictures": s.num,
+                "file_bytes": s.file_bytes,
+                "short_side": s.short_side,
+                "megapixels": s.megapixels,
+                "cold": s.cold,
+            },
+            "seconds_per_picture": self.seconds,
+            "stages": [
+                {
+                    "name": stage.name,
+                    "kind": stage.kind,
+                    "place": stage.place,
+                    "seconds_per_picture": stage.seconds,
+                    "share": stage.seconds / self.seconds if stage.place else None,
+                }
+                for stage in self.stages
+            ],
+            "rates": [asdict(rate) for rate in self.rates],
+            "room": room and {f"{name}_bytes": number for name, number in asdict(room).items()},
+            "advice": advice,
+        }
 
     def lines(self) -> Iterator[str]:
         """Yields the table."""
@@ -130,8 +160,7 @@ class Timing:
         yield ""
         for rate in self.rates:
             asked = "  (as asked)" if rate.workers == self.workers else ""
-            plural = "worker" if rate.workers == 1 else "workers"
-            yield f"the loader, {rate.workers} {plural}: {rate.pictures_per_second:,.0f} pictures/s{asked}"
+            yield f"the loader, {count(rate.workers, 'worker')}: {rate.pictures_per_second:,.0f} pictures/s{asked}"
         if self.room is not None:
             room = (gigabytes(n) for n in (self.room.needed, self.room.memory, self.room.disk))
             yield "decoded, all pictures are about {}; {} of memory and {} of disk are free".format(*room)

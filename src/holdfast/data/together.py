@@ -10,6 +10,7 @@ import numpy as np
 from holdfast.data.duplicates import exact_duplicates, joined
 from holdfast.data.groups import group_names
 from holdfast.data.sample import Collection, Indices
+from holdfast.words import count
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def keep_together(
     if group_by is not None:
         asked = group_names([pictures.name(i) for i in range(num)], group_by, collection.columns, notices)
         groups = exact_duplicates(asked)
-        notices.append(f"{len(set(asked)):,} groups by {group_by!r}, each in one set")
+        notices.append(f"{count(len(set(asked)), 'group')} by {group_by!r}, each in one set")
     exact = exact_duplicates(digests) if digests is not None else []
     leader = joined(num, groups, exact, near)
     notices += _duplicate_notices(collection, exact, "the same file as another") if exact else []
@@ -84,13 +85,15 @@ def _duplicate_notices(collection: Collection, groups: Sequence[Indices], what: 
     extra = sum(len(group) - 1 for group in groups)
     one, other = (pictures.name(int(i)) for i in groups[0][:2])
     more = " …" if extra > 1 else ""
-    count = f"{extra:,} pictures are" if extra > 1 else "1 picture is"
-    notices = [f"{count} {what}, and kept beside it ({one}, {other}{more})"]
+    notices = [f"{count(extra, 'picture is', 'pictures are')} {what}, and kept beside it ({one}, {other}{more})"]
     labels = pictures.labels
     torn = [group for group in groups if len(np.unique(labels[group])) > 1]
     if torn:
         a, b = next((i, j) for i, j in zip(torn[0][:-1], torn[0][1:], strict=True) if labels[i] != labels[j])
         first, second = (f"{pictures.name(int(i))} is {pictures.classes[labels[i]]!r}" for i in (a, b))
         more = " …" if len(torn) > 1 else ""
-        notices.append(f"{len(torn):,} of them stand under two labels ({first}, {second}{more}): one is wrong")
+        notices.append(
+            f"{len(torn):,} of them {'stands' if len(torn) == 1 else 'stand'} under two labels "
+            f"({first}, {second}{more}): one is wrong"
+        )
     return notices

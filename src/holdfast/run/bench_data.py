@@ -25,6 +25,7 @@ from holdfast.inference import choose_device
 from holdfast.run.caching import cache_folder, prefix_of
 from holdfast.run.prepare import default_workers
 from holdfast.run.recipe import preprocessing_for, resolve, summarize
+from holdfast.words import count
 
 _SECONDS = 1.0  # of preparing pictures once, in one process: all that is measured is about six times that
 _FEWEST, _MOST = 24, 2000
@@ -62,7 +63,7 @@ def bench_data(config: Config, num: int | None = None, say: Callable[[str], None
     read = CachedPictures(pictures, prefix) if prefix.side is not None else pictures
     picked = train[epoch_order(config.seed, 0, len(train))]
     picked = picked[: num or _enough(read, picked)]
-    say(f"stage by stage, {len(picked):,} pictures")
+    say(f"stage by stage, {count(len(picked), 'picture')}")
     sampled, stages, ready = measure_stages(
         pictures, picked, prefix, transform, batch_size=config.batch_size, device=device,
         other_side=_other_side(config, prefix, summary.short_side),

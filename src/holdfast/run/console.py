@@ -14,6 +14,8 @@ from typing import TextIO
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from holdfast.words import wrapped
+
 
 class Console:
     """Talk to the user.
@@ -31,17 +33,24 @@ class Console:
         self._rich = RichConsole(file=self.stream, highlight=False, soft_wrap=True, no_color=not self.is_terminal)
         self.log: Path | None = None  # a file that keeps every message, with its time, for later
 
-    def say(self, text: str = "", style: str | None = None) -> None:
-        """Prints one message, unbuffered; nothing when quiet."""
+    def say(self, text: str = "", style: str | None = None, *, wrap: bool = True, margin: int | None = None) -> None:
+        """Prints one message, unbuffered; nothing when quiet.
+
+        Args:
+            wrap: False for what is there to be copied.
+            margin: columns that stay empty below the first line, where it is too long for the terminal.
+        """
         self._keep(text)
         if not self.quiet:
-            self._rich.print(text, style=style if self.is_terminal else None, markup=False)
+            self._rich.print(
+                self._fitted(text, margin) if wrap else text, style=style if self.is_terminal else None, markup=False
+            )
             self.stream.flush()
 
     def warn(self, text: str) -> None:
         """Prints one message that is shown even when quiet."""
         self._keep(text)
-        self._rich.print(text, style="yellow" if self.is_terminal else None, markup=False)
+        self._rich.print(self._fitted(text), style="yellow" if self.is_terminal else None, markup=False)
         self.stream.flush()
 
     def line(self, text: str) -> None:
@@ -51,6 +60,10 @@ class Console:
     def progress(self, label: str, total: int, done: int = 0, unit: str = "step") -> ProgressLine:
         """Returns a bar to use in a `with` block; where there is no terminal it shows nothing."""
         return ProgressLine(self._rich if self.is_terminal and not self.quiet else None, label, total, done, unit)
+
+    def _fitted(self, text: str, margin: int | None = None) -> str:
+        """Returns text broken between words where a terminal would break it anywhere."""
+        return wrapped(text, self._rich.width, margin) if self.is_terminal else text
 
     def _keep(self, text: str) -> None:
         if self.log is not None and text:

@@ -16,6 +16,7 @@ from holdfast.data.split_file import read_split, with_split
 from holdfast.data.split_summary import shortfalls
 from holdfast.data.together import keep_together
 from holdfast.errors import ConfigError, DataError
+from holdfast.words import count
 
 
 def divide(
@@ -61,7 +62,7 @@ def _as_given(config: Config, collection: Collection, file: str) -> tuple[Divisi
     notices = divided.notices[len(collection.notices) :]
     in_sets = sum(map(len, divided.sets.values()))
     if in_sets < len(collection.pictures):
-        notices.append(f"{len(collection.pictures) - in_sets:,} pictures are in no set of {file}")
+        notices.append(f"{count(len(collection.pictures) - in_sets, 'picture is', 'pictures are')} in no set of {file}")
     if collection.usable is not None:
         usable = {name: np.intersect1d(members, collection.usable) for name, members in divided.sets.items()}
         divided = dataclasses.replace(divided, sets=usable)

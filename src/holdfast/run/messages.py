@@ -8,6 +8,7 @@ from typing import Any
 from holdfast.config import Config
 from holdfast.data.answers import FIGURES, format_figure
 from holdfast.data.files import FilePictures
+from holdfast.data.notice import without
 from holdfast.data.targets import describe, targets_of
 from holdfast.run.build import Workbench
 from holdfast.run.console import Console
@@ -16,6 +17,7 @@ from holdfast.run.fingerprint import differences
 from holdfast.run.prepare import PreparedData
 from holdfast.run.recipe import Choice, DataSummary
 from holdfast.run.saves import Saves
+from holdfast.words import count
 
 
 def introduce(
@@ -29,11 +31,13 @@ def introduce(
         f"data: {config.data}, {targets}, {kind} pictures of about {summary.short_side} px; {sizes}",
         "bold",
     )
-    for notice in data.collection.notices:
+    chosen = {choice.setting for choice in choices}
+    notices = data.collection.notices
+    for notice in notices if "flip_pairs" in chosen else without(notices, "flip-pairs"):  # what it asks for was given
         console.say(f"  note: {notice}")
     width = max((len(f"{c.setting} {c.value}") for c in choices), default=0)
     for choice in choices:
-        console.say(f"  {f'{choice.setting} {choice.value}':<{width}}  {choice.reason}")
+        console.say(f"  {f'{choice.setting} {choice.value}':<{width}}  {choice.reason}", margin=width + 4)
 
 
 def say_resumed(
@@ -71,7 +75,7 @@ def say_stopped(console: Console, saves: Saves, bench: Workbench) -> None:
 
 def say_finished(directory: RunDirectory, bench: Workbench, console: Console, summary: dict[str, Any]) -> None:
     """Says that there is nothing left to do."""
-    epochs = f"{bench.config.epochs} epoch{'s' * (bench.config.epochs != 1)}"
+    epochs = count(bench.config.epochs or 0, "epoch")
     console.say(f"{directory.place} is finished: {epochs}, {_scores(summary)}.")
     console.say("Go on with --epochs +10, or start another with --out.")
 
@@ -92,6 +96,7 @@ def say_done(console: Console, directory: RunDirectory, bench: Workbench, summar
         f"  holdfast val {path}\n"
         f"  holdfast inspect {path}\n"
         "  the same command with --epochs +10, to go on",
+        wrap=False,
     )
 
 

@@ -31,6 +31,7 @@ from holdfast.errors import DataError, first_of
 from holdfast.run.console import Console
 from holdfast.run.directory import RunDirectory
 from holdfast.run.division import divide, refuse_another_split
+from holdfast.words import count
 
 INDEX_FILE = "split.csv"
 
@@ -105,7 +106,7 @@ def prepare_again(config: Config, collection: Collection, directory: RunDirector
         refuse_changes(config.data, compare_with_index(pictures, rows, began))
     elif pictures.fingerprint() != environment.get("data_fingerprint"):
         refuse_changes(
-            config.data, [f"the arrays: {len(rows)} pictures then, {len(pictures)} now, with other contents"]
+            config.data, [f"the arrays: {count(len(rows), 'picture')} then, {len(pictures)} now, with other contents"]
         )
     sets = sets_from_index(rows)
     refuse_another_split(config, collection, sets)
@@ -130,8 +131,10 @@ def _tell(findings: list[Finding], config: Config, console: Console) -> None:
 
 def _check_command(config: Config) -> str:
     words = ["holdfast", "check", config.data]
-    for name, value in (("--image-dir", config.image_dir), ("--split", config.split), ("--fold", config.fold)):
-        words += [name, str(value)] if value is not None else []
+    for name in ("image_dir", "file_column", "label_column", "task", "target_columns", "classes", "split", "fold"):
+        value = getattr(config, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, list) else str(value)]
     return shlex.join(words)
 
 
@@ -145,7 +148,7 @@ def _without_bad(
     problems = [c.problem for c in checked if c.problem]
     if config.on_bad_image == "error":
         raise DataError(
-            f"{len(problems)} of {len(checked):,} pictures cannot be read:\n{first_of(problems)}\n"
+            f"{len(problems)} of {count(len(checked), 'picture')} cannot be read:\n{first_of(problems)}\n"
             "Mend or remove them, or leave them out with --on-bad-image skip."
         )
     text = io.StringIO()
@@ -154,7 +157,7 @@ def _without_bad(
     writer.writerows((collection.pictures.name(int(i)), checked[int(i)].problem) for i in np.flatnonzero(bad))
     directory.write("bad_images.csv", text.getvalue())
     console.warn(
-        f"left out {len(problems)} pictures that cannot be read (all in "
+        f"left out {count(len(problems), 'picture')} that cannot be read (all in "
         f"{directory.path / 'bad_images.csv'}):\n{first_of(problems, 3)}"
     )
     everything = np.flatnonzero(~bad)

@@ -11,11 +11,13 @@ from PIL import Image
 from holdfast.config import Config
 from holdfast.data.files import FilePictures
 from holdfast.data.image_kinds import FORMATS
+from holdfast.data.quiet import quiet
 from holdfast.data.sample import Indices, Pictures, SetName
 from holdfast.data.targets import TargetSpec
 from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from holdfast.errors import ConfigError
 from holdfast.run.task import Choose, choose_for_task
+from holdfast.words import count
 
 _SMALL_SIDE = 64  # pixels: up to here pictures are digits, icons, CIFAR
 _FEW_STEPS = 1500  # a training shorter than this has not seen enough
@@ -26,12 +28,16 @@ _GREY_MEAN, _GREY_STD = 0.449, 0.226  # ImageNet's, averaged over its channels
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What the choices depend on: counts, the median short side in pixels, and 1 channel (all grey) or 3."""
+    """What the choices depend on: counts, the median short side in pixels, and 1 channel (all grey) or 3.
+
+    `decoded`: the pictures are pixels in memory already, and no files.
+    """
 
     num_train: int
     num_classes: int
     short_side: int
     channels: int
+    decoded: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,22 +54,22 @@ def summarize(pictures: Pictures, sets: dict[SetName, Indices]) -> DataSummary:
     train = sets["train"]
     picked = train[np.linspace(0, len(train) - 1, min(_LOOKED_AT, len(train))).astype(np.int64)]
     sides: list[int] = []
-    grey = True
+    grey, decoded = True, not isinstance(pictures, FilePictures)
     for index in picked:
         if isinstance(pictures, FilePictures):
             try:
-                with Image.open(pictures.path(int(index)), formats=FORMATS) as image:
+                with quiet(), Image.open(pictures.path(int(index)), formats=FORMATS) as image:
                     sides.append(min(image.size))
                     grey = grey and image.mode in ("1", "L", "LA", "I", "I;16", "F")
-            except OSError:
-                continue
+            except (OSError, Image.DecompressionBombError):
+                continue  # said, with its reason, when the pictures are checked
         else:
             channels, height, width = pictures.read(int(index)).shape
             sides.append(min(height, width))
             grey = grey and channels == 1
     if not sides:
-        return DataSummary(len(train), len(pictures.classes), 224, 3)
-    return DataSummary(len(train), len(pictures.classes), int(np.median(sides)), 1 if grey else 3)
+        return DataSummary(len(train), len(pictures.classes), 224, 3, decoded)
+    return DataSummary(len(train), len(pictures.classes), int(np.median(sides)), 1 if grey else 3, decoded)
 
 
 def resolve(config: Config, data: DataSummary, targets: TargetSpec = _CLASSES) -> tuple[Config, list[Choice]]:
@@ -73,7 +79,7 @@ def resolve(config: Config, data: DataSummary, targets: TargetSpec = _CLASSES) -
         targets: what is learned of a picture.
 
     Raises:
-        ConfigError: numbers outside their ranges.
+        ConfigError: numbers outside their ranges, or a `decode_size` where nothing is decoded.
     """
     choices: list[Choice] = []
 
@@ -107,18 +113,7 @@ def resolve(config: Config, data: DataSummary, targets: TargetSpec = _CLASSES) -
     _choose_optimizer(choose, resolved, few, targets.task == "landmarks")
     choose("weight_decay", 5e-4 if resolved.optimizer == "sgd" else 0.02, f"usual for {resolved.optimizer}")
     choose("warmup_epochs", min(2.0, (resolved.epochs or 1) / 10), "a tenth of the training, two epochs at most")
-    if small and data.channels == 1:
-        choose("augment", "affine", "grey and small: often signs and digits, which a flip would change")
-    elif small:
-        choose("augment", "shift+flip", "small colour pictures")
-    else:
-        choose(
-            "augment", "crop+flip+color" if few else "crop+flip", "few large pictures" if few else "many large pictures"
-        )
-    # Of twice the crop's side, a crop of a quarter of the picture (the smallest there is) is still not enlarged.
-    if data.short_side >= 4 * (resolved.img_size or 0) and (resolved.augment or "").startswith(("crop", "trivial")):
-        reason = f"{data.short_side} px are more than crops of {resolved.img_size} need; 0 for their full size"
-        choose("decode_size", 2 * (resolved.img_size or 0), reason)
+    _choose_augmentation(choose, resolved, data, few)
     _check_ranges(resolved)
     return resolved, choices
 
@@ -128,16 +123,22 @@ def _choose_length(choose: Choose, resolved: Config, data: DataSummary, targets:
     few, points = data.num_train < 2000, targets.task == "landmarks"
     # Points take many steps; a few faces in batches of 32 would be one step an epoch.
     batch = (8 if data.num_train < 256 else 32) if few and points else 32 if few else 64
-    choose("batch_size", max(1, min(batch, data.num_train)), f"{data.num_train:,} training pictures")
+    choose("batch_size", max(1, min(batch, data.num_train)), count(data.num_train, "training picture"))
     steps = max(data.num_train // (resolved.batch_size or 1), 1)
     if resolved.weights:
         choose("epochs", 10, "the weights are trained already")
     elif points:
-        choose("epochs", int(np.clip(round(_FEW_STEPS / steps), 30, 300)), f"{steps} steps an epoch, from scratch")
+        choose(
+            "epochs", int(np.clip(round(_FEW_STEPS / steps), 30, 300)), f"{count(steps, 'step')} an epoch, from scratch"
+        )
     elif data.short_side <= _SMALL_SIDE:
-        choose("epochs", 30 if few else int(np.clip(round(_FEW_STEPS * 4 / steps), 5, 30)), f"{steps} steps an epoch")
+        choose(
+            "epochs",
+            30 if few else int(np.clip(round(_FEW_STEPS * 4 / steps), 5, 30)),
+            f"{count(steps, 'step')} an epoch",
+        )
     else:
-        choose("epochs", 30 if few else 20, f"{steps} steps an epoch, from scratch")
+        choose("epochs", 30 if few else 20, f"{count(steps, 'step')} an epoch, from scratch")
 
 
 def _choose_optimizer(choose: Choose, resolved: Config, few: bool, points: bool) -> None:
@@ -161,6 +162,29 @@ def _choose_optimizer(choose: Choose, resolved: Config, few: bool, points: bool)
             choose("lr", float(f"{base:.3g}"), f"points take {resolved.optimizer}'s whole steps in small batches too")
         rate = base * min((resolved.batch_size or 1) / (256 if resolved.optimizer == "sgd" else 64), 1.0)
         choose("lr", float(f"{rate:.3g}"), f"usual for {resolved.optimizer} at batch {resolved.batch_size}")
+
+
+def _choose_augmentation(choose: Choose, resolved: Config, data: DataSummary, few: bool) -> None:
+    """Chooses the augmentation, and what it crops from. Raises ConfigError for a `decode_size` of decoded pictures."""
+    if resolved.decode_size and data.decoded:
+        raise ConfigError(
+            f"decode_size is {resolved.decode_size}: it scales files down while they are decoded, and the pictures of "
+            f"{resolved.data} are pixels already. Leave it out; --img-size is the side of the network's input."
+        )
+    small = data.short_side <= _SMALL_SIDE
+    if small and data.channels == 1:
+        choose("augment", "affine", "grey and small: often signs and digits, which a flip would change")
+    elif small:
+        choose("augment", "shift+flip", "small colour pictures")
+    else:
+        choose(
+            "augment", "crop+flip+color" if few else "crop+flip", "few large pictures" if few else "many large pictures"
+        )
+    # Of twice the crop's side, a crop of a quarter of the picture (the smallest there is) is still not enlarged.
+    large = data.short_side >= 4 * (resolved.img_size or 0) and not data.decoded
+    if large and (resolved.augment or "").startswith(("crop", "trivial")):
+        reason = f"{data.short_side} px are more than crops of {resolved.img_size} need; 0 for their full size"
+        choose("decode_size", 2 * (resolved.img_size or 0), reason)
 
 
 def preprocessing_for(config: Config, data: DataSummary) -> Preprocessing:

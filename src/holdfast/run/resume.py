@@ -9,6 +9,7 @@ from typing import Any
 
 from holdfast.config import FIELDS, Config
 from holdfast.errors import ConfigError
+from holdfast.words import count
 
 # They decide what a step is, or what the weights mean: a run cannot change them under way, only a fork can.
 _REDEFINE_STEPS = (
@@ -105,6 +106,6 @@ def target_epochs(
         return stored
     if asked < stored:
         raise ConfigError(
-            f"The run has {stored} epochs and --epochs asks for {asked}. Give another --out for a shorter run."
+            f"The run has {count(stored, 'epoch')} and --epochs asks for {asked}. Give another --out for a shorter run."
         )
     return asked

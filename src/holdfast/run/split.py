@@ -23,6 +23,7 @@ class Split:
     """A division that was written.
 
     Attributes:
+        data: as it was given.
         file: the table.
         is_new: False when the same table stood there already.
         collection, division: what was divided, and into what.
@@ -30,6 +31,7 @@ class Split:
         notes: what a user should know, and what could not be had.
     """
 
+    data: str
     file: Path
     is_new: bool
     collection: Collection
@@ -40,7 +42,11 @@ class Split:
     def to_json(self) -> dict[str, Any]:
         """Returns counts and notes as JSON values."""
         counts = count_classes(self.collection, self.division)
-        return {"file": str(self.file), **summary_json(self.collection, counts, self.leader, self.notes)}
+        return {
+            "data": self.data,
+            "file": str(self.file),
+            **summary_json(self.collection, counts, self.leader, self.notes),
+        }
 
     def lines(self) -> Iterator[str]:
         """Returns counts and notes as text."""
@@ -107,4 +113,4 @@ def split(
     notes += shortfalls(collection, division, together.leader, asked)
     rows = make_index(collection.pictures, division.sets, checked, together.names, division.folds)
     is_new = write_split(format_index(rows), out, collection, data, force=force)
-    return Split(out, is_new, collection, division, together.leader, notes)
+    return Split(data, out, is_new, collection, division, together.leader, notes)

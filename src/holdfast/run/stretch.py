@@ -12,6 +12,7 @@ from holdfast.checkpoints import Checkpoint, CheckpointStore
 from holdfast.errors import CheckpointCorrupt, CheckpointError, ConfigError, RunError
 from holdfast.run.directory import RunDirectory
 from holdfast.run.prepare import INDEX_FILE
+from holdfast.words import count
 
 MOST_STEPS = 50  # replayed when nobody says how many
 _FEW_STEPS = 20  # when none of the run's own checkpoints waits at the end of them
@@ -100,8 +101,8 @@ def choose_stretch(start: int, steps: int | None, total: int, per_epoch: int, ow
     left = total - start
     if left < (steps or 2):
         raise ConfigError(
-            f"Replaying {steps or 2} steps from step {start}: the run has {total} steps, so {left} are left there. "
-            "Begin earlier with --from, or take fewer --steps (2 at least)."
+            f"Replaying {count(steps or 2, 'step')} from step {start}: the run has {count(total, 'step')}, so {left} "
+            "are left there. Begin earlier with --from, or take fewer --steps (2 at least)."
         )
     if steps is None:
         ahead = next((step - start for step in own if step - start >= 2), _FEW_STEPS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,8 @@ def train(
             newest_of(source, console.warn)
         began = now()
         data = prepare_new(config, collection, directory, console)
+        # What cannot be read and copies are known only now, and choices go by the pictures that there are.
+        resolved, choices, summary = _choose(config, collection, replace(summary, num_train=len(data.sets["train"])))
         resolved, device = with_statistics(resolved, data, preprocessing_for(resolved, summary)), set_up_torch(resolved)
         cache = _plan_cache(resolved, data, summary, directory)
         introduce(console, resolved, data, summary, [*choices, *cache.choices()])
@@ -224,7 +226,10 @@ def _work(
 
 def _resolve(config: Config, collection: Collection) -> tuple[Config, list[Choice], DataSummary]:
     division, _ = divide(config, collection)
-    summary = summarize(collection.pictures, division.sets)
+    return _choose(config, collection, summarize(collection.pictures, division.sets))
+
+
+def _choose(config: Config, collection: Collection, summary: DataSummary) -> tuple[Config, list[Choice], DataSummary]:
     resolved, choices = resolve(config, summary, targets_of(collection.pictures).spec())
     keep_of(resolved)  # again: now it is known what is measured
     return resolved, choices, summary

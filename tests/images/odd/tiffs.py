@@ -458,7 +458,7 @@ section.refuses(
     "complex.tif",
     "complex numbers",
     tiff(bytes(H * W * 8), W, H, bits=64, format=6),
-    "a TIFF of 1 samples of 64 bits, complex floats",
+    "a TIFF of 1 sample of 64 bits, complex floats",
 )
 section.refuses(
     "cut.tif", "its samples cut", tiff(RGB.tobytes()[:50], W, H, bits=[8] * 3, **_three), "damaged or cut short"

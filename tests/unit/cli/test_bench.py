@@ -44,14 +44,15 @@ def test_every_step_of_a_training_has_a_row(data: Path, holdfast: Callable[..., 
         ("hand over to the main process", "hand-over"), ("normalise", "finish"),
     ]  # fmt: skip
     assert sum(stage["share"] for stage in found["stages"] if stage["place"]) == pytest.approx(1)
-    assert sum(stage["seconds"] for stage in found["stages"] if stage["place"]) == pytest.approx(found["seconds"])
+    took = [stage["seconds_per_picture"] for stage in found["stages"] if stage["place"]]
+    assert sum(took) == pytest.approx(found["seconds_per_picture"])
     compared = [stage for stage in found["stages"] if not stage["place"]]
     assert all(stage["share"] is None for stage in compared)
     assert "decode in full" in [stage["name"] for stage in compared]
     assert [rate["workers"] for rate in found["rates"]] == [0, 1, 2]
     assert all(rate["pictures_per_second"] > 0 for rate in found["rates"])
-    assert found["sampled"]["num"] == 6 and found["sampled"]["num_all"] == 12
-    assert found["room"]["needed"] == 12 * 3 * 64 * 80
+    assert found["sampled"]["num_pictures"] == 6 and found["num_pictures"] == 12
+    assert found["room"]["needed_bytes"] == 12 * 3 * 64 * 80
 
 
 def test_settings_left_open_are_those_of_train(data: Path, holdfast: Callable[..., Any]) -> None:

@@ -38,9 +38,9 @@ def test_json_says_the_same(folder: Path, holdfast: Callable[..., Any]) -> None:
     """Files with their pictures and bytes, and what was deleted."""
     listed = json.loads(holdfast("cache", "--json", "--cache-dir", folder).out)
     assert listed["folder"] == str(folder) and listed["deleted_bytes"] == 0
-    assert [(row["pictures"], row["in_use"]) for row in listed["files"]] == [(3, False)]
+    assert [(row["num_pictures"], row["in_use"]) for row in listed["files"]] == [(3, False)]
     cleared = json.loads(holdfast("cache", "--json", "--clear", "--cache-dir", folder).out)
-    assert cleared["deleted_bytes"] == listed["files"][0]["bytes"] and cleared["files"] == []
+    assert cleared["deleted_bytes"] == listed["files"][0]["num_bytes"] and cleared["files"] == []
 
 
 def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path, holdfast: Callable[..., Any]) -> None:

@@ -1,4 +1,6 @@
+from collections.abc import Callable, Sequence
 from multiprocessing.reduction import ForkingPickler
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,6 +131,34 @@ def test_labels_fail_when_they_lie_outside_the_classes(labels: list[int], shown:
     """A label below 0, or beyond the class list, is an error that shows the range."""
     with pytest.raises(DataError, match=f"Labels run {shown}; there are 2 classes"):
         ArrayPictures(bytes_of(3, 4, 4), labels, ["a", "b"])
+
+
+@pytest.mark.parametrize("make", [list, tuple, lambda array: [torch.from_numpy(one) for one in array]])
+def test_a_sequence_of_pictures_is_one_array(make: Callable[[np.ndarray], Sequence[Any]]) -> None:
+    """What NumPy would make an array of is read as that array."""
+    array = bytes_of(2, 6, 5, 3)
+    assert ArrayPictures(make(array), [0, 1]).fingerprint() == ArrayPictures(array, [0, 1]).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        ([bytes_of(4, 4), bytes_of(5, 5)], "a list, of which no one array can be made"),
+        (["a.png", "b.png"], "a list of no numbers"),
+        (None, "a NoneType of no numbers"),
+    ],
+)
+def test_pictures_fail_when_they_are_no_pixels(images: Any, said: str) -> None:
+    """Pictures of two sizes, paths and nothing at all are refused with what was found and what was expected."""
+    with pytest.raises(TypeError, match=said) as caught:
+        ArrayPictures(images, [0, 1])
+    assert "expected a tensor or a NumPy array of shape [N, H, W]" in str(caught.value)
+
+
+def test_a_list_of_plain_numbers_fails_as_an_array_of_them_does() -> None:
+    """Python's numbers have no depth, and none is guessed."""
+    with pytest.raises(DataError, match="an array of int64; expected uint8"):
+        ArrayPictures(bytes_of(2, 4, 4).tolist(), [0, 1])
 
 
 @pytest.mark.parametrize("labels", [[0.7, 1.2], ["a", "b"], [[0], [1]], [True, False]])

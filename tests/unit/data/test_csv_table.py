@@ -296,10 +296,10 @@ class TestNotices:
     @pytest.mark.parametrize(
         ("name", "words"),
         [
-            ("blue\\0.jpg", "1 file names are written with \\ (blue\\0.jpg → blue/0.jpg)"),
-            ("blue/0", "1 file names have no suffix (blue/0 → blue/0.jpg)"),
-            ("Blue/0.JPG", "1 file names differ from the files' in case or form (Blue/0.JPG → blue/0.jpg)"),
-            ("BLUE\\0", "1 file names have no suffix (BLUE\\0 → blue/0.jpg)"),
+            ("blue\\0.jpg", "1 file name is written with \\ (blue\\0.jpg → blue/0.jpg)"),
+            ("blue/0", "1 file name has no suffix (blue/0 → blue/0.jpg)"),
+            ("Blue/0.JPG", "1 file name differs from the files' in case or form (Blue/0.JPG → blue/0.jpg)"),
+            ("BLUE\\0", "1 file name has no suffix (BLUE\\0 → blue/0.jpg)"),
         ],
     )
     def test_names_that_can_mean_one_file_only_are_taken_for_it(
@@ -327,7 +327,7 @@ class TestNotices:
         collection = read(picture_folder, text)
         assert summary(collection)[0] == [*EXPECTED[0], str(elsewhere)]
         assert collection.notices == [
-            f"1 pictures lie outside the image directory {picture_folder}, named by absolute paths ({elsewhere})"
+            f"1 picture lies outside the image directory {picture_folder}, named by absolute paths ({elsewhere})"
         ]
         assert collection.pictures.read(3).shape == (3, 24, 32)
         assert "/none.jpg is not there" in problem(picture_folder, PLAIN + "/none.jpg,warm\n")
@@ -351,9 +351,7 @@ class TestNotices:
     def test_labels_that_stand_for_nothing_are_said(self, picture_folder: Path) -> None:
         """`nan` may be a class; more often it is a label that is missing."""
         [notice] = read(picture_folder, PLAIN + "red/2.jpg,nan\n").notices
-        assert notice.startswith(
-            "label 'nan' (1 rows) is taken for a class name; if it means that the label is missing"
-        )
+        assert notice.startswith("label 'nan' (1 row) is taken for a class name; if it means that the label is missing")
 
     def test_single_letters_are_classes_in_both_cases(self, picture_folder: Path) -> None:
         """`a` and `A` are two classes of handwriting."""

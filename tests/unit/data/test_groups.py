@@ -23,7 +23,7 @@ def test_a_path_without_a_match_is_alone_and_counted() -> None:
     notices: list[str] = []
     assert group_names(PATHS, r"p(\d+)_", None, notices) == ["1", "1", "2", "bees/loose.jpg"]
     assert notices == [
-        "1 of 4 pictures have no match of 'p(\\d+)_' in the path: each is a group of its own (bees/loose.jpg …)"
+        "1 of 4 pictures has no match of 'p(\\d+)_' in the path: it is a group of its own (bees/loose.jpg)"
     ]
 
 
@@ -37,9 +37,7 @@ def test_a_column_goes_before_a_regular_expression() -> None:
     notices: list[str] = []
     names = group_names(PATHS, "p", {"p": ["x", " x ", "y", ""]}, notices)
     assert names == ["x", "x", "y", "bees/loose.jpg"]
-    assert notices == [
-        "1 of 4 pictures have an empty cell in column 'p': each is a group of its own (bees/loose.jpg …)"
-    ]
+    assert notices == ["1 of 4 pictures has an empty cell in column 'p': it is a group of its own (bees/loose.jpg)"]
 
 
 def test_grouping_fails_when_nothing_matches() -> None:

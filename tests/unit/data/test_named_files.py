@@ -25,7 +25,7 @@ def test_folders_may_be_written_in_another_case(tmp_path: Path) -> None:
     files = NamedFiles(tmp_path)
     assert files.find("BA\u0308REN/img_1.jpg") == "Bären/IMG_1.JPG"
     assert files.notices() == [
-        "1 file names differ from the files' in case or form (BA\u0308REN/img_1.jpg → Bären/IMG_1.JPG)"
+        "1 file name differs from the files' in case or form (BA\u0308REN/img_1.jpg → Bären/IMG_1.JPG)"
     ]
 
 

@@ -42,8 +42,14 @@ def test_folds_are_columns() -> None:
     counts = count_classes(collection, division)
     assert counts == {"fold 1": [3, 3], "fold 2": [3, 3], "test": [2, 2]}
     told = summary_json(collection, counts, np.arange(16), ["x"])
-    assert (told["pictures"], told["sets"], told["notes"]) == (16, {"fold 1": 6, "fold 2": 6, "test": 4}, ["x"])
-    assert told["classes"]["a"] == {"fold 1": 3, "fold 2": 3, "test": 2}
+    assert (told["num_pictures"], told["num_by_set"], told["notes"]) == (
+        16,
+        {"fold 1": 6, "fold 2": 6, "test": 4},
+        ["x"],
+    )
+    assert {name: by_class["a"] for name, by_class in told["num_by_class"].items()} == {
+        "fold 1": 3, "fold 2": 3, "test": 2,
+    }  # fmt: skip
 
 
 def test_classes_too_small_for_every_set_are_said() -> None:
@@ -86,6 +92,6 @@ def test_groups_that_data_itself_divides_are_said() -> None:
     leader = np.array([0, 1, 0, 3, 4, 5, 6, 7])
     [line] = shortfalls(collection, Division(complete_sets(collection, together=leader)), leader, {})
     assert line == (
-        "1 groups or duplicates stand in several of DATA's own sets, which are kept (#0 in train, #2 in val); --pool "
+        "1 group or duplicate stands in several of DATA's own sets, which are kept (#0 in train, #2 in val); --pool "
         "divides all anew"
     )

@@ -32,7 +32,7 @@ def test_a_copy_under_another_label_is_said() -> None:
     """One of the two labels is wrong, and nobody else can know which."""
     notices = keep_together(collection_of([0, 0, 1]), digests=["a", "a", "a"]).notices
     assert notices[0].startswith("2 pictures are the same file as another, and kept beside it (#0, #1 …)")
-    assert notices[1] == "1 of them stand under two labels (#1 is 'ant', #2 is 'bee'): one is wrong"
+    assert notices[1] == "1 of them stands under two labels (#1 is 'ant', #2 is 'bee'): one is wrong"
 
 
 def test_groups_have_the_names_of_the_column() -> None:

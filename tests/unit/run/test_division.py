@@ -57,7 +57,7 @@ def test_a_table_is_taken_as_it_is(collection: Collection, table: Path) -> None:
     division, notices = divide(Config(split=str(table)), collection)
     assert division.sets["val"].tolist() == list(range(0, 24, 4))
     assert (list(division.sets), len(division.sets["train"])) == (["train", "val"], 17)
-    assert notices == [f"1 pictures are in no set of {table}"]
+    assert notices == [f"1 picture is in no set of {table}"]
 
 
 def test_pictures_that_cannot_be_read_leave_the_sets_of_a_table(collection: Collection, table: Path) -> None:

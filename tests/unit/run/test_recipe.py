@@ -173,7 +173,18 @@ def test_summarize_passes_over_what_it_cannot_read(tmp_path: Path) -> None:
 def test_summarize_reads_arrays() -> None:
     """Arrays are summarized like files."""
     pictures = ArrayPictures(np.zeros((9, 3, 12, 10), np.uint8), np.arange(9) % 3)
-    assert summarize(pictures, {"train": np.arange(5)}) == DataSummary(5, 3, 10, 3)
+    assert summarize(pictures, {"train": np.arange(5)}) == DataSummary(5, 3, 10, 3, decoded=True)
+
+
+def test_pictures_in_memory_are_not_scaled_while_they_are_decoded() -> None:
+    """None is chosen for them, however large they are; one that is asked for is refused, and 0 is as they are."""
+    data = DataSummary(num_train=240, num_classes=2, short_side=2000, channels=3, decoded=True)
+    assert resolve(Config(data="x"), data)[0].decode_size is None
+    assert resolve(Config(data="x", decode_size=0), data)[0].decode_size == 0
+    with pytest.raises(
+        ConfigError, match=r"decode_size is 448: it scales files .* the pictures of x are pixels already"
+    ):
+        resolve(Config(data="x", decode_size=448), data)
 
 
 def test_small_pictures_are_shown_whole_and_large_ones_cropped() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter, defaultdict
 
-from holdfast.data.check.finding import Finding, Item, count, shown
+from holdfast.data.check.finding import Finding, Item, shown
 from holdfast.data.check.layout import Layout
 from holdfast.data.sample import SET_NAMES
+from holdfast.words import count
 
 TINY_CLASS = 10  # pictures to train on; fewer leave validation one or two, whose accuracy is a toss of a coin
 IMBALANCE = 10  # times: where plain cross entropy begins to overlook the rare class
@@ -18,6 +19,12 @@ def counts_by_set(layout: Layout) -> dict[str, dict[str, int]]:
     counts = Counter(zip(layout.sets, layout.labels.tolist(), strict=True))
     sets = [name for name in ("", *SET_NAMES) if name in set(layout.sets)] or [""]
     return {name: {c: counts[name, k] for k, c in enumerate(layout.classes)} for name in sets}
+
+
+def num_by_set(layout: Layout) -> dict[str, int]:
+    """Returns set → number of pictures; the one set is "" where DATA is not divided."""
+    counts = Counter(layout.sets)
+    return {name: counts[name] for name in ("", *SET_NAMES) if counts[name]} or {"": 0}
 
 
 def class_findings(layout: Layout) -> list[Finding]:

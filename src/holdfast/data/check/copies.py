@@ -12,15 +12,23 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from holdfast.data.check.finding import Finding, Item, Severity, count, shown
+from holdfast.data.check.finding import Finding, Item, Severity, shown
 from holdfast.data.check.layout import Layout
 from holdfast.data.check.probe import Facts
 from holdfast.data.duplicates import NEAR_DISTANCE, exact_duplicates, near_duplicates
 from holdfast.data.groups import group_names
 from holdfast.data.likeness import MIN_SIDE, Likeness
 from holdfast.data.sample import SET_NAMES, Indices
+from holdfast.data.targets import Task
+from holdfast.words import count
 
 _SHOWN_IN_A_LINE = 6
+_WORDS: dict[Task, tuple[str, str]] = {  # what may differ, and how it does not
+    "classification": ("labels", "one label"),
+    "multilabel": ("labels", "the same labels"),
+    "regression": ("numbers", "the same numbers"),
+    "landmarks": ("points", "the same points"),
+}
 _UNDIVIDED = {  # what a division of our own makes of them
     "duplicate": "They count more than once. `train` and `split` keep them in one set; other divisions may not.",
     "near-duplicate": "They count more than once, and a random division may put them on two sides: "
@@ -70,19 +78,26 @@ def _findings(
 ) -> list[Finding]:
     """Sorts groups by what is wrong with them; a group may have other labels and stand in several sets as well."""
     cases: dict[str, list[Item]] = defaultdict(list)
+    # Numbers and points of pictures that only look the same may well differ.
+    told_apart = code == "duplicate" or layout.task in ("classification", "multilabel")
     for group in groups:
-        labels = {int(layout.labels[i]) for i in group if layout.labels[i] >= 0}
+        labels = {int(layout.answers[i]) for i in group if layout.answers[i] >= 0} if told_apart else set()
         sets = {layout.sets[i] for i in group} - {""}  # a picture in no set leaks nowhere
         kinds = [kind for kind, wrong in (("labels", len(labels) > 1), ("sets", len(sets) > 1)) if wrong]
         for kind in kinds or ["plain"]:
             cases[kind].append(Item(_line(layout, group, kind), tuple(int(i) for i in group)))
     what = "pictures with equal contents" if code == "duplicate" else "pictures that look the same"
+    noun, same = _WORDS[layout.task]
+    if layout.task in ("regression", "landmarks"):  # measured twice, not contradicted: what is learned lies between
+        severities = ("warning", *severities[1:])
+    alike = f", with {same}" if told_apart else ""
     texts = {
-        "labels": (severities[0], f"{code}-labels", f"{what} and different labels",
-                   "Decide which label is right and take the others away."),
+        "labels": (severities[0], f"{code}-labels", f"{what} and different {noun}",
+                   f"Decide which {noun.removesuffix('s')} is right and take the others away."
+                   if layout.task == "classification" else f"Decide which {noun} are right and take the others away."),
         "sets": (severities[1], f"{code}-across-sets", f"{what} in more than one set",
                  "Scores on val and test will be too good. Keep each on one side."),
-        "plain": (severities[2], f"{code}-within-set" if any(layout.sets) else code, f"{what}, with one label"
+        "plain": (severities[2], f"{code}-within-set" if any(layout.sets) else code, f"{what}{alike}"
                   + (" in one set" if any(layout.sets) else ""),
                   "They count more than once." if any(layout.sets) else _UNDIVIDED[code]),
     }  # fmt: skip
@@ -95,14 +110,14 @@ def _findings(
 
 def _line(layout: Layout, group: Indices, kind: str) -> str:
     def named(index: int) -> str:
-        label, where = layout.class_of(index), layout.sets[index]
-        extra = [label] * (kind == "labels") + [where] * (kind == "sets" and bool(where))
+        label, where = layout.told(index), layout.sets[index]
+        extra = [label] * (kind == "labels" and bool(label)) + [where] * (kind == "sets" and bool(where))
         return shown(layout.names[index]) + (f" ({', '.join(map(shown, extra))})" if extra else "")
 
     first = group[:_SHOWN_IN_A_LINE]
     if kind != "plain":  # one of each label or set before more of the same
         value: Callable[[int], object] = (
-            (lambda i: layout.labels[i]) if kind == "labels" else (lambda i: layout.sets[i])
+            (lambda i: layout.answers[i]) if kind == "labels" else (lambda i: layout.sets[i])
         )
         different = list({value(int(i)): int(i) for i in group[::-1]}.values())[::-1]
         first = np.array([*different, *(i for i in group if i not in different)], dtype=np.int64)[:_SHOWN_IN_A_LINE]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from holdfast.data.check.finding import Finding, Item, count, shown
+from holdfast.data.check.finding import Finding, Item, shown
 from holdfast.data.check.layout import Layout
 from holdfast.data.check.probe import Facts
+from holdfast.words import count
 
 RARE = 0.05  # of all pictures: below it, a mode is the exception and not the rule
 SMALL_SIDE = 32  # pixels

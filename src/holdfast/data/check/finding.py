@@ -49,8 +49,3 @@ class Finding:
 def shown(name: str) -> str:
     """Returns a name as one line of text holds it: line breaks, controls and what is no text are escaped."""
     return name if name.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
-
-
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """Returns "1 picture", "1,204 pictures"."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

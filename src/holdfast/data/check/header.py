@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 from typing import NamedTuple
 
 from PIL import Image
@@ -15,6 +14,7 @@ from PIL import Image
 from holdfast.data.image_kinds import FORMATS
 from holdfast.data.jpeg_marks import JpegMarks, read_marks
 from holdfast.data.orientation import orientation_of
+from holdfast.data.quiet import quiet
 
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
@@ -94,20 +94,18 @@ def _header_by_pillow(data: bytes, kind: str) -> Header:
     if kind not in FORMATS:
         return Header()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=[kind]) as image:
-                bits = 16 if "16" in image.mode else _BITS.get(image.mode, 8)
-                return Header(
-                    *image.size,
-                    image.mode,
-                    bits,
-                    orientation_of(image),
-                    image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info,
-                    bool(getattr(image, "is_animated", False)),
-                    bool(image.info.get("icc_profile")),
-                    bool(image.info.get("progressive")),
-                )
+        with quiet(), Image.open(io.BytesIO(data), formats=[kind]) as image:
+            bits = 16 if "16" in image.mode else _BITS.get(image.mode, 8)
+            return Header(
+                *image.size,
+                image.mode,
+                bits,
+                orientation_of(image),
+                image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info,
+                bool(getattr(image, "is_animated", False)),
+                bool(image.info.get("icc_profile")),
+                bool(image.info.get("progressive")),
+            )
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, RuntimeError, struct.error,
             Image.DecompressionBombError):  # fmt: skip
         return Header()

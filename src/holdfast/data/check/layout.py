@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from holdfast.data.check.finding import Finding, Item, Severity, shown
 from holdfast.data.check.lenient_folder import walk_folder
 from holdfast.data.csv_table import LABEL_COLUMNS, TableProblems, files_and_sets
 from holdfast.data.files import FilePictures, natural_key
-from holdfast.data.notice import Notice
+from holdfast.data.notice import Notice, without
 from holdfast.data.sample import Collection, Indices, Pictures
 from holdfast.data.sources import open_data
 from holdfast.data.split_file import with_split
 from holdfast.data.table import Table, read_rows
+from holdfast.data.targets import Targets, Task, targets_of
 from holdfast.errors import DataError
 
 # Of notices; the others are notes. What is left out by mistake makes a worse model, and nothing else says so.
@@ -40,7 +42,8 @@ class Layout:
         names: what each picture is called: its path below `root`, or its place in an array.
         labels: `[N]` places in `classes`; -1 for a picture of no class.
         sets: one word a picture, "train", "val" or "test"; "" where DATA does not divide.
-        classes: class names.
+        classes: class names; none where something else is learned than classes.
+        targets: what is learned instead; None for classes.
         root: what the names are relative to; None for arrays.
         pictures: the collection, where it can be opened; arrays are read from it.
         columns: of a CSV.
@@ -51,6 +54,7 @@ class Layout:
     labels: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
     sets: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
+    targets: Targets | None = None
     root: Path | None = None
     pictures: Pictures | None = None
     columns: dict[str, list[str]] = field(default_factory=dict)
@@ -60,6 +64,25 @@ class Layout:
         """Returns the class name of a picture, "" for a picture of no class."""
         return self.classes[self.labels[index]] if self.labels[index] >= 0 else ""
 
+    @property
+    def task(self) -> Task:
+        """What is learned of a picture."""
+        return "classification" if self.targets is None else self.targets.task
+
+    @cached_property
+    def answers(self) -> Indices:
+        """`[N]` int64: equal numbers for equal targets; -1 for a picture of no class."""
+        if self.targets is None:
+            return self.labels
+        _, places = np.unique([self.targets.text(i) for i in range(len(self.targets))], return_inverse=True)
+        return places.astype(np.int64)
+
+    def told(self, index: int) -> str:
+        """Returns what is to be learned of a picture, in a few words; "" of points, which are no words."""
+        if self.targets is None:
+            return self.class_of(index)
+        return "" if self.task == "landmarks" else self.targets.text(index).replace("|", ", ")
+
 
 def read_layout(
     source: str,
@@ -68,6 +91,8 @@ def read_layout(
     image_dir: str | None = None,
     file_column: str | None = None,
     label_column: str | None = None,
+    task: str | None = None,
+    target_columns: Sequence[str] | None = None,
     split: str | None = None,
     fold: int | None = None,
 ) -> Layout:
@@ -81,7 +106,13 @@ def read_layout(
         raise DataError(f"{source} is neither a folder nor a file. Expected a folder of class folders or a CSV.")
     try:
         collection = open_data(
-            source, classes=classes, image_dir=image_dir, file_column=file_column, label_column=label_column
+            source,
+            classes=classes,
+            image_dir=image_dir,
+            file_column=file_column,
+            label_column=label_column,
+            task=task,
+            target_columns=target_columns,
         )
     except DataError as error:
         if not source or source == "digits" or source.startswith("torchvision:"):
@@ -90,8 +121,9 @@ def read_layout(
             return _refused_folder(path, error, classes)
         if path.suffix.lower() not in (".csv", ".tsv", ".txt") or not path.is_file():
             raise
+        has_classes = task in (None, "classification")
         return _refused_table(
-            path, error, Path(image_dir).expanduser() if image_dir else None, file_column, label_column
+            path, error, Path(image_dir).expanduser() if image_dir else None, file_column, label_column, has_classes
         )
     try:
         return layout_of(with_split(collection, split, fold))
@@ -107,12 +139,16 @@ def layout_of(collection: Collection) -> Layout:
     sets = np.full(len(pictures), "", dtype=object)
     for name, indices in collection.sets.items():
         sets[indices] = name
-    notes = [_of_notice(line) for line in collection.notices]
+    targets = targets_of(pictures)
+    has_classes = targets.task == "classification"
+    # What is counted anew here, picture by picture, is not told twice.
+    notes = [_of_notice(line) for line in without(collection.notices, "targets")]
     return Layout(
         list(pictures.paths) if isinstance(pictures, FilePictures) else list(map(pictures.name, range(len(pictures)))),
-        pictures.labels,
+        pictures.labels if has_classes else np.full(len(pictures), -1),
         sets.tolist(),
-        list(pictures.classes),
+        list(pictures.classes) if has_classes else [],
+        None if has_classes else targets,
         pictures.root if isinstance(pictures, FilePictures) else None,
         pictures,
         collection.columns,
@@ -131,11 +167,16 @@ def _refused_folder(root: Path, error: DataError, classes: Sequence[str] | None)
         found.findings.insert(0, _refusal(error))
     index = {name: k for k, name in enumerate(found.classes)}
     labels = np.array([index.get(name, -1) for name in found.class_names], dtype=np.int64)
-    return Layout(found.paths, labels, found.sets, found.classes, root, findings=found.findings)
+    return Layout(found.paths, labels, found.sets, found.classes, root=root, findings=found.findings)
 
 
 def _refused_table(
-    path: Path, error: DataError, image_dir: Path | None, file_column: str | None, label_column: str | None
+    path: Path,
+    error: DataError,
+    image_dir: Path | None,
+    file_column: str | None,
+    label_column: str | None,
+    has_classes: bool,
 ) -> Layout:
     """Takes from a CSV the rows whose files are there, whatever the others are."""
     findings = [_refusal(error)]
@@ -145,8 +186,9 @@ def _refused_table(
     except DataError:
         return Layout(findings=findings)
     lines = error.problems if isinstance(error, TableProblems) else [*table.problems, *files.problems]
-    findings[0].items = [Item(shown(line)) for line in lines]
-    labels = _labels(table, label_column)
+    if lines:
+        findings[0].items = [Item(shown(line)) for line in lines]
+    labels = _labels(table, label_column) if has_classes else [""] * len(table.rows)
     kept = sorted({path: k for k, path in reversed(list(enumerate(files.paths))) if path}.values())
     classes = sorted({labels[k] for k in kept if labels[k]}, key=natural_key)
     index = {name: k for k, name in enumerate(classes)}
@@ -156,7 +198,7 @@ def _refused_table(
         np.array([index.get(labels[k], -1) for k in kept], dtype=np.int64),
         [files.set_names[k] for k in kept],
         classes,
-        files.root,
+        root=files.root,
         columns=columns,
         findings=findings,
     )

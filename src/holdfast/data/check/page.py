@@ -8,17 +8,21 @@ from collections import Counter
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 
 from holdfast.data.check.classes import counts_by_set
-from holdfast.data.check.finding import SEVERITIES, Finding, Item, count, shown
+from holdfast.data.check.finding import SEVERITIES, Finding, Item, shown
 from holdfast.data.check.report import Report
 from holdfast.data.check.survey import sizes, survey
+from holdfast.data.check.targets import num_by_label, target_lines, target_rows
 from holdfast.data.decode import decode_image
 from holdfast.data.sample import SET_NAMES
+from holdfast.data.targets import NAMES, Targets
 from holdfast.errors import ConfigError, DataError
+from holdfast.words import count
 
 _STYLE = Path(__file__).with_name("page.css")
 _DOCTYPE = "<!doctype html>"
@@ -129,11 +133,12 @@ def _once(findings: list[Finding]) -> Iterable[Finding]:
 
 
 def _overview(report: Report, thumbnails: _Thumbnails) -> str:
+    layout = report.layout
     size = sizes(report.facts)
     figures = [
         (f"{len(report.facts):,}", "pictures"),
         (f"{sum(not one.fault for one in report.facts):,}", "readable"),
-        (f"{len(report.layout.classes):,}", "classes"),
+        (f"{len(layout.targets.names if layout.targets else layout.classes):,}", NAMES[layout.task]),
     ]
     if size:
         figures += [
@@ -143,6 +148,8 @@ def _overview(report: Report, thumbnails: _Thumbnails) -> str:
         ]
     boxes = "".join(f"<div><b>{number}</b><span>{what}</span></div>" for number, what in figures)
     tables = "".join(_table(name, values) for name, values in survey(report.facts).items() if values)
+    if layout.targets is not None:
+        tables = f"{_target_table(layout.targets)}{tables}"
     return (
         f'<section class="figures">{boxes}</section>{_chart(report, thumbnails)}'
         f'<section class="tables">{tables}</section>'
@@ -154,23 +161,55 @@ def _table(name: str, values: dict[str, int]) -> str:
     return f"<table><caption>{escape(name)}</caption>{rows}</table>"
 
 
+def _target_table(targets: Targets) -> str:
+    """Returns what holds of all labels, columns or points together, and a row for each column or point."""
+    lines = "".join(f"<tr><td>{escape(word)}</td><td>{escape(text)}</td></tr>" for word, text in target_lines(targets))
+    together = f"<table><caption>all {NAMES[targets.task]}</caption>{lines}</table>" if lines else ""
+    if targets.task == "multilabel":
+        return together
+    rows = target_rows(targets)
+    heads = ("missing", "min", "mean", "max") if targets.task == "regression" else ("missing", "off", "x", "y")
+    body = "".join(
+        f"<tr><td>{escape(shown(row['name']))}</td>{''.join(f'<td>{cell}</td>' for cell in _cells(row))}</tr>"
+        for row in rows[:_CLASSES]
+    )
+    more = f"<tr><td>… and {len(rows) - _CLASSES:,} more</td></tr>" if len(rows) > _CLASSES else ""
+    head = "".join(f"<td>{word}</td>" for word in ("", *heads))
+    return f"{together}<table><caption>each of the {NAMES[targets.task]}</caption><tr>{head}</tr>{body}{more}</table>"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:,.6g}"
+
+    missing = f"{row['num_missing']:,}"
+    if "x" not in row:
+        return [missing, number(row["min"]), number(row["mean"]), number(row["max"])]
+    spans = [f"{number(row[axis]['min'])} – {number(row[axis]['max'])}" for axis in "xy"]
+    return [missing, f"{row['num_off']:,}", *spans]
+
+
 def _chart(report: Report, thumbnails: _Thumbnails) -> str:
-    """Returns a bar a class, in parts by set, with a picture of the class."""
-    layout = report.layout
-    if not layout.classes:
+    """Returns a bar a class, or a label, in parts by set, with a picture of it."""
+    layout, targets = report.layout, report.layout.targets
+    members = targets.names if targets is not None and targets.task == "multilabel" else layout.classes
+    if not members:
         return ""
-    counts = counts_by_set(layout)
+    counts = counts_by_set(layout) if targets is None else num_by_label(layout)
     sets: list[str] = [name for name in (*SET_NAMES, "") if name in counts]
-    totals = Counter({name: sum(by[name] for by in counts.values()) for name in layout.classes})
-    names = layout.classes
+    totals = Counter({name: sum(by[name] for by in counts.values()) for name in members})
+    names = members
     left_out = len(names) - _CLASSES
     if left_out > 0:
         ordered = [name for name, _ in totals.most_common()]
         names = ordered[: _CLASSES // 2] + ordered[-_CLASSES // 2 :]
-    first = {int(label): index for index, label in reversed(list(enumerate(layout.labels.tolist())))
-             if not report.facts[index].fault}  # fmt: skip
+    good = [index for index, one in enumerate(report.facts) if not one.fault]
+    if targets is None:
+        first = {int(layout.labels[index]): index for index in reversed(good)}
+    else:
+        first = {int(k): index for index in reversed(good) for k in targets.values[index].nonzero()[0]}
     most = max(totals.values()) or 1
-    place = {name: k for k, name in enumerate(layout.classes)}
+    place = {name: k for k, name in enumerate(members)}
     rows = []
     for name in names:
         bars = "".join(
@@ -184,10 +223,11 @@ def _chart(report: Report, thumbnails: _Thumbnails) -> str:
         rows.append(f"<tr><th>{picture}<span>{escape(shown(name))}</span></th><td><div>{bars}</div></td>"
                     f"<td>{numbers}</td></tr>")  # fmt: skip
     legend = "".join(f'<span><i class="{s}"></i>{s}</span>' for s in sets if s)
-    more = f"<p>{count(left_out, 'class', 'classes')} between these left out.</p>" if left_out > 0 else ""
+    one, many = ("class", "classes") if targets is None else ("label", "labels")
+    more = f"<p>{count(left_out, one, many)} between these left out.</p>" if left_out > 0 else ""
     return (
-        f'<section class="chart"><h2>Classes</h2><p class="legend">{legend}</p><table>{"".join(rows)}</table>{more}'
-        "</section>"
+        f'<section class="chart"><h2>{many.capitalize()}</h2><p class="legend">{legend}</p>'
+        f"<table>{''.join(rows)}</table>{more}</section>"
     )
 
 
@@ -215,7 +255,7 @@ def _broken(finding: Finding, report: Report, title: str, advice: str) -> str:
         where = layout.sets[index]
         tags = f'<span class="set {where}">{where}</span>' if where else ""
         rows.append(
-            f'<tr><td class="path">{escape(name)}</td><td>{escape(shown(layout.class_of(index)))}</td><td>{tags}</td>'
+            f'<tr><td class="path">{escape(name)}</td><td>{escape(shown(layout.told(index)))}</td><td>{tags}</td>'
             f"<td>{escape(item.text.removeprefix(f'{name}: '))}</td></tr>"
         )
     more = len(finding.items) - _LISTED
@@ -267,7 +307,7 @@ def _card(index: int, report: Report, thumbnails: _Thumbnails) -> str:
     header = one.header
     size = f"{header.width} × {header.height} {header.mode}" if header.width else ""
     told = [f"{one.num_bytes:,} bytes"] * (one.num_bytes >= 0) + [size] * bool(size)
-    label, where = layout.class_of(index), layout.sets[index]
+    label, where = layout.told(index), layout.sets[index]
     tags = (f'<span class="label">{escape(shown(label))}</span>' if label else "") + (
         f'<span class="set {where}">{where}</span>' if where else ""
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import xxhash
 
-from holdfast.data.check.classes import class_findings, counts_by_set
+from holdfast.data.check.classes import class_findings, counts_by_set, num_by_set
 from holdfast.data.check.copies import exact_findings, group_findings, near_findings
 from holdfast.data.check.files import file_findings
 from holdfast.data.check.finding import SEVERITIES, Finding
@@ -20,9 +20,11 @@ from holdfast.data.check.header import Header
 from holdfast.data.check.layout import Layout, read_layout
 from holdfast.data.check.probe import Facts, in_threads, probe_without_likeness
 from holdfast.data.check.survey import sizes, survey
+from holdfast.data.check.targets import num_by_label, target_findings, target_rows
 from holdfast.data.duplicates import NEAR_DISTANCE
 from holdfast.data.likeness import MIN_SIDE, Bytes, sampled
 from holdfast.data.sample import Pictures
+from holdfast.data.targets import NAMES
 from holdfast.errors import DataError
 
 
@@ -59,18 +61,27 @@ class Report:
         value = {
             "data": self.source,
             "ok": self.ok,
+            "task": self.layout.task,
             "num_pictures": len(self.facts),
             "num_good": sum(not one.fault for one in self.facts),
             "num_errors": sum(max(len(f.items), 1) for f in self.of("error")),
             "num_warnings": sum(max(len(f.items), 1) for f in self.of("warning")),
-            "classes": self.layout.classes,
-            "sets": counts_by_set(self.layout),
+            **self._targets_json(),
             "sizes": sizes(self.facts),
             "tables": survey(self.facts),
             "findings": [finding.to_json(names) for finding in self.findings],
             "seconds": round(self.seconds, 3),
         }
         return cast("dict[str, Any]", _as_text(value))
+
+    def _targets_json(self) -> dict[str, Any]:
+        layout = self.layout
+        value: dict[str, Any] = {"num_by_set": num_by_set(layout)}
+        if layout.targets is None:
+            return {"classes": layout.classes, **value, "num_by_class": counts_by_set(layout)}
+        if layout.task == "multilabel":
+            value["num_by_label"] = num_by_label(layout)
+        return {NAMES[layout.task]: layout.targets.names, **value, "targets": target_rows(layout.targets)}
 
 
 def _as_text(value: Any) -> Any:
@@ -89,6 +100,8 @@ def check_data(
     image_dir: str | None = None,
     file_column: str | None = None,
     label_column: str | None = None,
+    task: str | None = None,
+    target_columns: Sequence[str] | None = None,
     split: str | None = None,
     fold: int | None = None,
     group_by: str | None = None,
@@ -101,7 +114,7 @@ def check_data(
     """Reads and decodes every picture of DATA once, and says all that is wrong with it. Nothing is written.
 
     Args:
-        source, classes, image_dir, file_column, label_column: see `open_data`.
+        source, classes, image_dir, file_column, label_column, task, target_columns: see `open_data`.
         split, fold: a table that divides DATA, see `with_split`.
         group_by: a column of the CSV or a regular expression on the path, see `group_names`.
         duplicates: False looks for no copies at all.
@@ -121,11 +134,23 @@ def check_data(
         image_dir=image_dir,
         file_column=file_column,
         label_column=label_column,
+        task=task,
+        target_columns=target_columns,
         split=split,
         fold=fold,
     )
     likeness = duplicates and near_distance is not None
     facts = _all_facts(layout, likeness, workers, begin)
+    findings = _told_once(_all_findings(layout, facts, duplicates, near_distance, group_by))
+    if strict:
+        findings = [replace(one, severity="error") if one.severity == "warning" else one for one in findings]
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return Report(source, layout, facts, findings, time.perf_counter() - start)
+
+
+def _all_findings(
+    layout: Layout, facts: list[Facts], duplicates: bool, near_distance: int | None, group_by: str | None
+) -> list[Finding]:
     findings = [*layout.findings, *file_findings(layout, facts)]
     if duplicates:
         findings += exact_findings(layout, [one.digest if one.num_bytes else "" for one in facts])
@@ -136,12 +161,7 @@ def check_data(
             findings += group_findings(layout, group_by)
         except DataError as error:
             findings.append(Finding("error", "groups", str(error)))
-    findings += class_findings(layout)
-    findings = _told_once(findings)
-    if strict:
-        findings = [replace(one, severity="error") if one.severity == "warning" else one for one in findings]
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return Report(source, layout, facts, findings, time.perf_counter() - start)
+    return [*findings, *class_findings(layout), *target_findings(layout)]
 
 
 def _told_once(findings: list[Finding]) -> list[Finding]:

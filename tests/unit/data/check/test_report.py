@@ -250,7 +250,7 @@ def test_a_table_of_sets_counts_and_its_leaks_are_told(faulty: ModuleType, tmp_p
     table = tmp_path / "split.csv"
     table.write_text("\n".join(lines) + "\n")
     report = check_data(str(tmp_path / "data"), split=str(table))
-    assert report.to_json()["sets"] == {"train": {"ants": 9, "bees": 9}, "val": {"ants": 3, "bees": 3}}
+    assert report.to_json()["num_by_class"] == {"train": {"ants": 9, "bees": 9}, "val": {"ants": 3, "bees": 3}}
     assert "duplicate-across-sets" in _codes(report, "warning")
     table.write_text("\n".join(lines[:-2]) + "\n")
     report = check_data(str(tmp_path / "data"), split=str(table))
@@ -346,7 +346,7 @@ def test_the_report_is_json(faulty: ModuleType, tmp_path: Path) -> None:
     value = json.loads(json.dumps(report.to_json()))
     assert value == report.to_json()
     assert value["num_pictures"] == 95 and value["num_good"] == 87 and not value["ok"]
-    assert value["sets"]["train"] == {"ants": 23, "bees": 22}
+    assert value["num_by_class"]["train"] == {"ants": 23, "bees": 22}
     assert value["tables"]["orientation"] == {"1 upright": 86, "6 sideways": 1}
     (damaged,) = [finding for finding in value["findings"] if finding["code"] == "damaged"]
     assert f"train/ants/{faulty.EVIL}" in [name for item in damaged["items"] for name in item["pictures"]]
