@@ -28,14 +28,14 @@ from torchvision.transforms import v2
 from benchmarks.options import Options
 from benchmarks.spread import summary
 from holdfast.data import ImageFolder, Loader
-from holdfast.data.cache_folder import disk_store
-from holdfast.data.cache_key import Prefix, read_content_digests
-from holdfast.data.cache_store import memory_store
-from holdfast.data.cached_pictures import CachedPictures
-from holdfast.data.crops import RandomResizedCrop
-from holdfast.data.transforms import IMAGENET_MEAN as _MEAN
-from holdfast.data.transforms import IMAGENET_STD as _STD
-from holdfast.data.transforms import Preprocessing, train_transform
+from holdfast.data.cache.cached_pictures import CachedPictures
+from holdfast.data.cache.folder import disk_store
+from holdfast.data.cache.key import Prefix, read_content_digests
+from holdfast.data.cache.store import memory_store
+from holdfast.data.preprocessing.crops import RandomResizedCrop
+from holdfast.data.preprocessing.transforms import IMAGENET_MEAN as _MEAN
+from holdfast.data.preprocessing.transforms import IMAGENET_STD as _STD
+from holdfast.data.preprocessing.transforms import Preprocessing, train_transform
 
 _BATCH, _WORKERS, _CROP = 64, 2, 224
 _SIDE, _FIT = 448, 256  # what `train` chooses of large pictures, two crops; and what validation resizes them to

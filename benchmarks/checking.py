@@ -20,7 +20,7 @@ from benchmarks.options import Options
 from benchmarks.spread import summary
 from holdfast.data.check import check_data, check_files
 from holdfast.data.check.probe import num_cores, one_torch_thread
-from holdfast.data.decode import decode_image
+from holdfast.data.decoding.decode import decode_image
 from holdfast.data.files import FilePictures, is_image_name, labels_array
 
 

@@ -154,10 +154,10 @@ def _holdfast(root: Path, times: int, *, side: int | None, scaled_crops: bool) -
     from torchvision.transforms import v2
 
     from holdfast.data import ImageFolder, Loader
-    from holdfast.data.cache_key import Prefix
-    from holdfast.data.cached_pictures import CachedPictures
-    from holdfast.data.crops import RandomResizedCrop
-    from holdfast.data.transforms import Preprocessing, train_transform
+    from holdfast.data.cache.cached_pictures import CachedPictures
+    from holdfast.data.cache.key import Prefix
+    from holdfast.data.preprocessing.crops import RandomResizedCrop
+    from holdfast.data.preprocessing.transforms import Preprocessing, train_transform
 
     folder = ImageFolder(root)
     pictures = folder if side is None else CachedPictures(folder, Prefix(side, scaled=True))  # nothing is kept

@@ -139,7 +139,7 @@ def _holdfast_loader(root: Path, workers: int) -> Iterable[Any]:
     import torch
 
     from holdfast.data import ImageFolder, Loader
-    from holdfast.data.encoded import Encoded
+    from holdfast.data.preprocessing.encoded import Encoded
 
     class Looked(ImageFolder):
         """Looks up the path and opens nothing."""

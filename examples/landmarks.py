@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 
 import holdfast
 from holdfast.data import joint_train_transform, read_landmarks
+from holdfast.data.preprocessing.transforms import Preprocessing
 from holdfast.data.targets import targets_of
-from holdfast.data.transforms import Preprocessing
 from holdfast.training import build_loss, build_optimizer
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from holdfast import CheckpointStore, build_model
 from holdfast.data import Loader, open_data
-from holdfast.data.transforms import Preprocessing, eval_transform
+from holdfast.data.preprocessing.transforms import Preprocessing, eval_transform
 
 STEPS, SAVE_EVERY = 60, 20
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from holdfast.data import ImageFolder
-from holdfast.data.cache_folder import disk_store
-from holdfast.data.cache_key import Prefix, read_content_digests
-from holdfast.data.cached_pictures import CachedPictures
+from holdfast.data.cache.cached_pictures import CachedPictures
+from holdfast.data.cache.folder import disk_store
+from holdfast.data.cache.key import Prefix, read_content_digests
 
 SIDES = (None, 40)
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from holdfast.data.cache_folder import list_cache
+from holdfast.data.cache.folder import list_cache
 
 _spec = importlib.util.spec_from_file_location("fill_a_cache", Path(__file__).with_name("fill_a_cache.py"))
 assert _spec is not None and _spec.loader is not None

@@ -12,7 +12,7 @@ from odd.gallery import SPECIMENS
 from odd.page import PAGE, render
 from odd.specimen import Specimen
 
-from holdfast.data.decode import Decoder, decode_image
+from holdfast.data.decoding.decode import Decoder, decode_image
 from holdfast.errors import DataError
 
 DECODERS: tuple[Decoder, ...] = ("auto", "torchcodec", "pillow")

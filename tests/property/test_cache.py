@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from holdfast.data import ImageFolder, Loader
-from holdfast.data.cache_folder import disk_store
-from holdfast.data.cache_key import Prefix, read_content_digests
-from holdfast.data.cache_store import PictureStore, memory_store, table_bytes
-from holdfast.data.cached_pictures import CachedPictures
-from holdfast.data.transforms import AUGMENTATIONS, Preprocessing, train_transform
+from holdfast.data.cache.cached_pictures import CachedPictures
+from holdfast.data.cache.folder import disk_store
+from holdfast.data.cache.key import Prefix, read_content_digests
+from holdfast.data.cache.store import PictureStore, memory_store, table_bytes
+from holdfast.data.preprocessing.transforms import AUGMENTATIONS, Preprocessing, train_transform
 
 Seen = list[tuple[list[int], bytes]]
 

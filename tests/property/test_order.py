@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.data.order import epoch_order, name_keys
+from holdfast.data.loading.order import epoch_order, name_keys
 
 seeds = st.integers(-(2**63), 2**63 - 1)
 epochs = st.integers(0, 10**6)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.data import ArrayPictures, Collection, complete_sets
+from holdfast.data.division.split import divide_into_folds, sets_of_fold
 from holdfast.data.sample import Indices
-from holdfast.data.split import divide_into_folds, sets_of_fold
 
 
 class NamedPictures(ArrayPictures):

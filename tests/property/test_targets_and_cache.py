@@ -14,14 +14,14 @@ from PIL import Image
 
 from holdfast.config import Config
 from holdfast.data import Collection, Loader, Pictures
-from holdfast.data.annotations import open_table
 from holdfast.data.check import check_files
+from holdfast.data.division.index import format_index, make_index
 from holdfast.data.files import FilePictures
-from holdfast.data.index import format_index, make_index
-from holdfast.data.keypoints import joint_eval_transform, joint_train_transform
+from holdfast.data.preprocessing.keypoints import joint_eval_transform, joint_train_transform
+from holdfast.data.preprocessing.transforms import Preprocessing, eval_transform, train_transform
 from holdfast.data.sample import Indices, SetName
+from holdfast.data.tables.annotations import open_table
 from holdfast.data.targets import targets_of
-from holdfast.data.transforms import Preprocessing, eval_transform, train_transform
 from holdfast.run.caching import plan_cache
 
 _SETS: dict[SetName, Indices] = {"train": np.arange(9), "val": np.arange(9, 12)}

@@ -47,7 +47,7 @@ def bench_data_command(
     is left open is chosen as `train` chooses it.
     """
     from holdfast.config import Config
-    from holdfast.data.speed_advice import advise
+    from holdfast.data.speed.advice import advise
     from holdfast.run.bench_data import bench_data
 
     timing = bench_data(

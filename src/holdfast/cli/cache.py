@@ -23,8 +23,8 @@ def command(clear: bool, cache_dir: Path | None, as_json: bool, quiet: bool) -> 
     what their files held, how they were decoded and to what size. A run without them decodes anew, to the same
     bits. A full folder drops the longest unused by itself. Copies of remote runs, beside it, are left alone.
     """
-    from holdfast.data.cache_choice import gigabytes
-    from holdfast.data.cache_folder import age, clear_cache, default_cache_folder, list_cache
+    from holdfast.data.cache.choice import gigabytes
+    from holdfast.data.cache.folder import age, clear_cache, default_cache_folder, list_cache
     from holdfast.words import count
 
     folder = cache_dir or default_cache_folder()

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from holdfast.data.arrays import load_digits
-from holdfast.data.grid import draw_grid
+from holdfast.data.looking.grid import draw_grid
 from holdfast.errors import ConfigError, RunError
 
 _EPOCHS = 8

@@ -68,9 +68,9 @@ def command(
 ) -> int:
     """Write a labelled grid of pictures of DATA as a PNG, points drawn, and say the shapes of a first batch."""
     from holdfast.data import open_data
-    from holdfast.data.look import look_at
+    from holdfast.data.division.split_file import refuse_place_in_data, with_split
+    from holdfast.data.looking.look import look_at
     from holdfast.data.notice import without
-    from holdfast.data.split_file import refuse_place_in_data, with_split
     from holdfast.data.targets import NAMES, describe, targets_of
     from holdfast.words import count
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from holdfast import metrics
-from holdfast.data.keypoints import to_picture
+from holdfast.data.preprocessing.keypoints import to_picture
+from holdfast.data.preprocessing.transforms import Preprocessing
 from holdfast.data.targets import TargetSpec, Task
-from holdfast.data.transforms import Preprocessing
 
 # What is measured of each task; the first is what is said.
 FIGURES: dict[Task, tuple[str, ...]] = {

@@ -10,11 +10,11 @@ import numpy as np
 import xxhash
 from torch import Tensor
 
-from holdfast.data.decode import Decoder
-from holdfast.data.encoded import Encoded
-from holdfast.data.natural import natural_key as natural_key  # part of this module, for its users
+from holdfast.data.decoding.decode import Decoder
+from holdfast.data.folders.natural import natural_key as natural_key  # part of this module, for its users
 from holdfast.data.paths import PathTable
-from holdfast.data.picture_file import open_image
+from holdfast.data.preprocessing.encoded import Encoded
+from holdfast.data.preprocessing.picture_file import open_image
 from holdfast.data.sample import Indices
 
 IMAGE_SUFFIXES = frozenset(

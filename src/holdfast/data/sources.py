@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from holdfast.data.annotations import open_table
 from holdfast.data.arrays import ArrayPictures, load_digits
-from holdfast.data.folder import read_folder
+from holdfast.data.folders.folder import read_folder
 from holdfast.data.idx import find_idx_folder, read_idx_folder
 from holdfast.data.sample import Collection
+from holdfast.data.tables.annotations import open_table
 from holdfast.errors import DataError
 
 _FORMS = "a folder of class folders, a CSV, a folder of IDX files, `digits`, or `torchvision:NAME`"

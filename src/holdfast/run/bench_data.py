@@ -9,17 +9,17 @@ from collections.abc import Callable
 import numpy as np
 
 from holdfast.config import Config
-from holdfast.data.cache_choice import estimate_need, free_disk, free_memory
-from holdfast.data.cache_key import Prefix
-from holdfast.data.cached_pictures import CachedPictures
+from holdfast.data.cache.cached_pictures import CachedPictures
+from holdfast.data.cache.choice import estimate_need, free_disk, free_memory
+from holdfast.data.cache.key import Prefix
 from holdfast.data.files import FilePictures
-from holdfast.data.order import epoch_order
+from holdfast.data.loading.order import epoch_order
+from holdfast.data.preprocessing.transforms import train_transform
 from holdfast.data.sample import Indices, Pictures
 from holdfast.data.sources import open_data
-from holdfast.data.stages import measure_stages
-from holdfast.data.throughput import measure_handover, measure_rate
-from holdfast.data.timing import Room, Timing
-from holdfast.data.transforms import train_transform
+from holdfast.data.speed.stages import measure_stages
+from holdfast.data.speed.throughput import measure_handover, measure_rate
+from holdfast.data.speed.timing import Room, Timing
 from holdfast.errors import DataError
 from holdfast.inference import choose_device
 from holdfast.run.caching import cache_folder, prefix_of

@@ -14,11 +14,11 @@ from holdfast.checkpoints.digest import digest_of
 from holdfast.config import Config
 from holdfast.data import Loader
 from holdfast.data.files import FilePictures
-from holdfast.data.keypoints import joint_eval_transform, joint_train_transform
+from holdfast.data.loading.sampling import Sampling
+from holdfast.data.preprocessing.keypoints import joint_eval_transform, joint_train_transform
+from holdfast.data.preprocessing.transforms import Preprocessing, eval_transform, train_transform
 from holdfast.data.sample import Indices, Pictures, SetName
-from holdfast.data.sampling import Sampling
 from holdfast.data.targets import TargetSpec, targets_of
-from holdfast.data.transforms import Preprocessing, eval_transform, train_transform
 from holdfast.distributed import current_world
 from holdfast.errors import ConfigError
 from holdfast.inference import choose_device, fixed_batch_size

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from holdfast.config import Config
-from holdfast.data.cache_choice import (
+from holdfast.data.cache.cached_pictures import CachedPictures
+from holdfast.data.cache.choice import (
     CacheChoice,
     CacheNeed,
     choose_cache,
@@ -17,14 +18,13 @@ from holdfast.data.cache_choice import (
     free_memory,
     parse_size,
 )
-from holdfast.data.cache_folder import default_cache_folder, disk_store, list_cache
-from holdfast.data.cache_key import ContentDigests, Prefix
-from holdfast.data.cache_store import PictureStore, memory_store, table_bytes
-from holdfast.data.cached_pictures import CachedPictures
+from holdfast.data.cache.folder import default_cache_folder, disk_store, list_cache
+from holdfast.data.cache.key import ContentDigests, Prefix
+from holdfast.data.cache.store import PictureStore, memory_store, table_bytes
+from holdfast.data.division.index import read_index
 from holdfast.data.files import FilePictures
-from holdfast.data.index import read_index
+from holdfast.data.preprocessing.transforms import Preprocessing
 from holdfast.data.sample import Indices, Pictures, SetName
-from holdfast.data.transforms import Preprocessing
 from holdfast.errors import ConfigError
 from holdfast.run.recipe import Choice
 

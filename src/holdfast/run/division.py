@@ -10,11 +10,11 @@ import numpy as np
 
 from holdfast.config import Config
 from holdfast.data.check import CheckedFile
+from holdfast.data.division.split import Division, complete_sets
+from holdfast.data.division.split_file import read_split, with_split
+from holdfast.data.division.split_summary import shortfalls
+from holdfast.data.division.together import keep_together
 from holdfast.data.sample import Collection, Indices, SetName
-from holdfast.data.split import Division, complete_sets
-from holdfast.data.split_file import read_split, with_split
-from holdfast.data.split_summary import shortfalls
-from holdfast.data.together import keep_together
 from holdfast.errors import ConfigError, DataError
 from holdfast.words import count
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from holdfast.data.decode import decoder_versions
+from holdfast.data.decoding.decode import decoder_versions
 
 # Those of environment.json that a different value of makes different bits possible.
 _EXACTNESS_KEYS = ("device", "threads", "machine", "decoder", "versions")

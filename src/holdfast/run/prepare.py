@@ -16,8 +16,7 @@ from holdfast.checkpoints.digest import digest_of
 from holdfast.config import Config
 from holdfast.data import open_data
 from holdfast.data.check import CheckedFile, Finding, check_files, short_findings
-from holdfast.data.files import FilePictures
-from holdfast.data.index import (
+from holdfast.data.division.index import (
     compare_with_index,
     format_index,
     make_index,
@@ -25,8 +24,9 @@ from holdfast.data.index import (
     refuse_changes,
     sets_from_index,
 )
+from holdfast.data.division.split_file import with_split
+from holdfast.data.files import FilePictures
 from holdfast.data.sample import Collection, Indices, SetName
-from holdfast.data.split_file import with_split
 from holdfast.errors import DataError, first_of
 from holdfast.run.console import Console
 from holdfast.run.directory import RunDirectory

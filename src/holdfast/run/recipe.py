@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from holdfast.config import Config
+from holdfast.data.decoding.image_kinds import FORMATS
+from holdfast.data.decoding.quiet import quiet
 from holdfast.data.files import FilePictures
-from holdfast.data.image_kinds import FORMATS
-from holdfast.data.quiet import quiet
+from holdfast.data.preprocessing.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from holdfast.data.sample import Indices, Pictures, SetName
 from holdfast.data.targets import TargetSpec
-from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from holdfast.errors import ConfigError
 from holdfast.run.task import Choose, choose_for_task
 from holdfast.words import count

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.data.contents import read_contents
-from holdfast.data.index import format_index, make_index
+from holdfast.data.division.contents import read_contents
+from holdfast.data.division.index import format_index, make_index
+from holdfast.data.division.split import Division, complete_sets, divide_into_folds
+from holdfast.data.division.split_file import write_split
+from holdfast.data.division.split_summary import count_classes, shortfalls, summary_json, table_lines
+from holdfast.data.division.together import keep_together
 from holdfast.data.sample import Collection, Indices
-from holdfast.data.split import Division, complete_sets, divide_into_folds
-from holdfast.data.split_file import write_split
-from holdfast.data.split_summary import count_classes, shortfalls, summary_json, table_lines
-from holdfast.data.together import keep_together
 from holdfast.run.console import Console
 
 

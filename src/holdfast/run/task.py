@@ -10,10 +10,10 @@ import numpy as np
 
 from holdfast.config import Config
 from holdfast.data.answers import figures, in_own_terms
-from holdfast.data.keypoints import joint_train_transform, mean_shape
-from holdfast.data.point_names import FACE_68_EYES, pairs_from_names, parse_eyes, parse_flip_pairs
+from holdfast.data.preprocessing.keypoints import joint_train_transform, mean_shape
+from holdfast.data.preprocessing.transforms import Preprocessing
+from holdfast.data.tables.point_names import FACE_68_EYES, pairs_from_names, parse_eyes, parse_flip_pairs
 from holdfast.data.targets import Targets, TargetSpec, Task, targets_of
-from holdfast.data.transforms import Preprocessing
 from holdfast.errors import ConfigError
 from holdfast.run.prepare import PreparedData
 from holdfast.training import rescaled, standardised

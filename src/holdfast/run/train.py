@@ -10,7 +10,7 @@ from holdfast.checkpoints import CheckpointStore
 from holdfast.checkpoints.remote import is_url
 from holdfast.config import Config, parse_duration, parse_save_every
 from holdfast.data.answers import FIGURES
-from holdfast.data.cache_choice import parse_size
+from holdfast.data.cache.choice import parse_size
 from holdfast.data.files import FilePictures
 from holdfast.data.sample import Collection
 from holdfast.data.targets import targets_of

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from holdfast.data.answers import PER_NAME, figures, figures_by_name
-from holdfast.data.encoded import open_picture
+from holdfast.data.preprocessing.encoded import open_picture
 from holdfast.data.sample import Indices, Pictures
 from holdfast.data.targets import TargetSpec, targets_of
 from holdfast.errors import DataError

@@ -8,10 +8,10 @@ import numpy as np
 
 from holdfast.config import load_config
 from holdfast.data import open_data
+from holdfast.data.division.index import read_index, sets_from_index
+from holdfast.data.division.split_file import with_split
 from holdfast.data.files import FilePictures
-from holdfast.data.index import read_index, sets_from_index
 from holdfast.data.sample import Collection, Indices, Pictures
-from holdfast.data.split_file import with_split
 from holdfast.data.targets import TargetSpec
 from holdfast.errors import ConfigError, DataError
 from holdfast.serve.predictor import Predictor

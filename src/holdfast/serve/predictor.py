@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from holdfast.data.answers import in_own_terms
-from holdfast.data.crops import Whole
-from holdfast.data.encoded import Encoded
-from holdfast.data.keypoints import picture_transform
-from holdfast.data.normalise import Normalise
-from holdfast.data.picture_file import open_image
+from holdfast.data.preprocessing.crops import Whole
+from holdfast.data.preprocessing.encoded import Encoded
+from holdfast.data.preprocessing.keypoints import picture_transform
+from holdfast.data.preprocessing.normalise import Normalise
+from holdfast.data.preprocessing.picture_file import open_image
+from holdfast.data.preprocessing.transforms import Preprocessing, StagedTransform, eval_transform
 from holdfast.data.sample import Indices
 from holdfast.data.targets import TargetSpec
-from holdfast.data.transforms import Preprocessing, StagedTransform, eval_transform
 from holdfast.errors import CheckpointError, CheckpointMismatch, DataError
 from holdfast.inference import choose_device, fixed_batch_size, forward_fixed
 from holdfast.models.registry import Architecture

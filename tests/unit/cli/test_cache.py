@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from holdfast.data.cache_folder import disk_store
+from holdfast.data.cache.folder import disk_store
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from sklearn.metrics import average_precision_score
 
 from holdfast.data.answer_table import answer_header, answer_rows
 from holdfast.data.answers import FIGURES, PER_NAME, figures, figures_by_name, format_figure, in_own_terms
+from holdfast.data.preprocessing.transforms import Preprocessing
 from holdfast.data.targets import TASKS, TargetSpec
-from holdfast.data.transforms import Preprocessing
 
 PLAIN = Preprocessing(10, 10, (0.0,), (1.0,), exact=True)
 SPECS = {

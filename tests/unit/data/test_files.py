@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.data.decode import decode_image
+from holdfast.data.decoding.decode import decode_image
 from holdfast.data.files import FilePictures, is_image_name, labels_array, natural_key
 from holdfast.errors import DataError
 
@@ -72,8 +72,8 @@ def test_pictures_are_read_in_grey_when_asked(picture_folder: Path) -> None:
 
 def test_the_decoder_asked_for_is_used(picture_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A collection with decoder="pillow" takes no pixels from simplejpeg or torchcodec."""
-    monkeypatch.setattr("holdfast.data.decode.decode_strictly", None)
-    monkeypatch.setattr("holdfast.data.decode.decode_with_torchcodec", None)
+    monkeypatch.setattr("holdfast.data.decoding.decode.decode_strictly", None)
+    monkeypatch.setattr("holdfast.data.decoding.decode.decode_with_torchcodec", None)
     assert pictures_of(picture_folder, decoder="pillow").read(0).shape == (3, 24, 32)
 
 

@@ -8,13 +8,13 @@ import torch
 
 from holdfast.config import Config
 from holdfast.data import ArrayPictures, ImageFolder
-from holdfast.data.cache_choice import CacheChoice
-from holdfast.data.cache_key import Prefix
-from holdfast.data.cached_pictures import CachedPictures
+from holdfast.data.cache.cached_pictures import CachedPictures
+from holdfast.data.cache.choice import CacheChoice
+from holdfast.data.cache.key import Prefix
 from holdfast.data.check import check_files
-from holdfast.data.index import format_index, make_index
+from holdfast.data.division.index import format_index, make_index
+from holdfast.data.preprocessing.transforms import AUGMENTATIONS, Preprocessing
 from holdfast.data.sample import Indices, SetName
-from holdfast.data.transforms import AUGMENTATIONS, Preprocessing
 from holdfast.errors import ConfigError
 from holdfast.run import caching
 from holdfast.run.caching import PictureCache, plan_cache, prefix_of, without_cache

@@ -8,9 +8,9 @@ import pytest
 from holdfast.config import Config
 from holdfast.data import Collection, read_folder
 from holdfast.data.check import check_files
+from holdfast.data.division.index import format_index, make_index
+from holdfast.data.division.split import divide_into_folds
 from holdfast.data.files import FilePictures
-from holdfast.data.index import format_index, make_index
-from holdfast.data.split import divide_into_folds
 from holdfast.errors import ConfigError, DataError
 from holdfast.run.division import divide, refuse_another_split
 

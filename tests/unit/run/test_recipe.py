@@ -9,7 +9,7 @@ from PIL import Image
 from holdfast import ArrayPictures
 from holdfast.config import Config
 from holdfast.data import read_folder
-from holdfast.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from holdfast.data.preprocessing.transforms import IMAGENET_MEAN, IMAGENET_STD
 from holdfast.errors import ConfigError
 from holdfast.run.recipe import DataSummary, preprocessing_for, resolve, summarize
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from holdfast.config import Config
-from holdfast.data.point_names import FACE_68_EYES
+from holdfast.data.tables.point_names import FACE_68_EYES
 from holdfast.data.targets import Targets, TargetSpec
 from holdfast.errors import ConfigError
 from holdfast.run.recipe import DataSummary, resolve

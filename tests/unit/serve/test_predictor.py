@@ -10,8 +10,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from holdfast.checkpoints import write_single_file
-from holdfast.data.decode import decode_image
-from holdfast.data.transforms import Preprocessing, eval_transform
+from holdfast.data.decoding.decode import decode_image
+from holdfast.data.preprocessing.transforms import Preprocessing, eval_transform
 from holdfast.errors import CheckpointError, CheckpointMismatch
 from holdfast.models import Architecture
 from holdfast.serve import Prediction, Predictor, Unreadable

@@ -15,9 +15,9 @@ import numpy as np
 from holdfast.data.check.finding import Finding, Item, Severity, shown
 from holdfast.data.check.layout import Layout
 from holdfast.data.check.probe import Facts
-from holdfast.data.duplicates import NEAR_DISTANCE, exact_duplicates, near_duplicates
-from holdfast.data.groups import group_names
-from holdfast.data.likeness import MIN_SIDE, Likeness
+from holdfast.data.division.duplicates import NEAR_DISTANCE, exact_duplicates, near_duplicates
+from holdfast.data.division.groups import group_names
+from holdfast.data.division.likeness import MIN_SIDE, Likeness
 from holdfast.data.sample import SET_NAMES, Indices
 from holdfast.data.targets import Task
 from holdfast.words import count

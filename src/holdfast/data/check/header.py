@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from holdfast.data.image_kinds import FORMATS
-from holdfast.data.jpeg_marks import JpegMarks, read_marks
-from holdfast.data.orientation import orientation_of
-from holdfast.data.quiet import quiet
+from holdfast.data.decoding.image_kinds import FORMATS
+from holdfast.data.decoding.jpeg_marks import JpegMarks, read_marks
+from holdfast.data.decoding.orientation import orientation_of
+from holdfast.data.decoding.quiet import quiet
 
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}

@@ -15,13 +15,13 @@ import numpy as np
 
 from holdfast.data.check.finding import Finding, Item, Severity, shown
 from holdfast.data.check.lenient_folder import walk_folder
-from holdfast.data.csv_table import LABEL_COLUMNS, TableProblems, files_and_sets
+from holdfast.data.division.split_file import with_split
 from holdfast.data.files import FilePictures, natural_key
 from holdfast.data.notice import Notice, without
 from holdfast.data.sample import Collection, Indices, Pictures
 from holdfast.data.sources import open_data
-from holdfast.data.split_file import with_split
-from holdfast.data.table import Table, read_rows
+from holdfast.data.tables.csv_table import LABEL_COLUMNS, TableProblems, files_and_sets
+from holdfast.data.tables.table import Table, read_rows
 from holdfast.data.targets import Targets, Task, targets_of
 from holdfast.errors import DataError
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from holdfast.data.check.finding import Finding, Item, Severity, shown
 from holdfast.data.files import is_image_name, is_unread_kind, natural_key
-from holdfast.data.folder import is_dead, set_of_folder
+from holdfast.data.folders.folder import is_dead, set_of_folder
+from holdfast.data.folders.scan import is_clutter_folder, is_text, paths_of, scan_class
 from holdfast.data.sample import SET_NAMES
-from holdfast.data.scan import is_clutter_folder, is_text, paths_of, scan_class
 from holdfast.words import count
 
 

@@ -18,7 +18,7 @@ from holdfast.data.check.finding import SEVERITIES, Finding, Item, shown
 from holdfast.data.check.report import Report
 from holdfast.data.check.survey import sizes, survey
 from holdfast.data.check.targets import num_by_label, target_lines, target_rows
-from holdfast.data.decode import decode_image
+from holdfast.data.decoding.decode import decode_image
 from holdfast.data.sample import SET_NAMES
 from holdfast.data.targets import NAMES, Targets
 from holdfast.errors import ConfigError, DataError

@@ -14,12 +14,12 @@ from typing import Literal, NamedTuple
 import xxhash
 
 from holdfast.data.check.header import Header, read_header
-from holdfast.data.decode import decode_image
-from holdfast.data.image_file import read_image_file
-from holdfast.data.image_kinds import FORMATS, kind_of
-from holdfast.data.jpeg_marks import read_marks
-from holdfast.data.likeness import MIN_SIDE, Bytes, Likeness, likenesses_of, sampled
-from holdfast.data.workers import one_thread
+from holdfast.data.decoding.decode import decode_image
+from holdfast.data.decoding.image_file import read_image_file
+from holdfast.data.decoding.image_kinds import FORMATS, kind_of
+from holdfast.data.decoding.jpeg_marks import read_marks
+from holdfast.data.division.likeness import MIN_SIDE, Bytes, Likeness, likenesses_of, sampled
+from holdfast.data.loading.workers import one_thread
 from holdfast.errors import DataError
 
 _BUNDLE = 32

@@ -21,8 +21,8 @@ from holdfast.data.check.layout import Layout, read_layout
 from holdfast.data.check.probe import Facts, in_threads, probe_without_likeness
 from holdfast.data.check.survey import sizes, survey
 from holdfast.data.check.targets import num_by_label, target_findings, target_rows
-from holdfast.data.duplicates import NEAR_DISTANCE
-from holdfast.data.likeness import MIN_SIDE, Bytes, sampled
+from holdfast.data.division.duplicates import NEAR_DISTANCE
+from holdfast.data.division.likeness import MIN_SIDE, Bytes, sampled
 from holdfast.data.sample import Pictures
 from holdfast.data.targets import NAMES
 from holdfast.errors import DataError

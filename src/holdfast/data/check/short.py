@@ -11,8 +11,8 @@ from holdfast.data.check.copies import exact_findings, look_alikes
 from holdfast.data.check.finding import Finding
 from holdfast.data.check.layout import layout_of
 from holdfast.data.check.probe import Facts, in_threads, probe, probe_without_likeness
+from holdfast.data.division.likeness import Bytes, Likeness
 from holdfast.data.files import FilePictures
-from holdfast.data.likeness import Bytes, Likeness
 from holdfast.data.sample import Collection
 
 

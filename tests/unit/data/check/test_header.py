@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from holdfast.data.check.header import Header, read_header
-from holdfast.data.image_kinds import kind_of
+from holdfast.data.decoding.image_kinds import kind_of
 
 
 def _bytes(image: Image.Image, kind: str, **options: object) -> bytes:

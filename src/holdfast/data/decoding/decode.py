@@ -1,0 +1,192 @@
+"""From the bytes of an image file to upright pixels: what it is, who decodes it, and what is refused.
+
+JPEGs go to simplejpeg, which tells when data are damaged (`jpeg_pixels.py`), plain PNGs to torchcodec, everything else
+to Pillow (`pillow_pixels.py`), which also stands in where one of the two is missing. All give the same pixels. This
+file knows nothing of folders, labels or models.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from functools import cache
+from pathlib import Path
+from typing import Literal, cast
+
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from holdfast.data.decoding.channels import to_channels
+from holdfast.data.decoding.heif import open_heif
+from holdfast.data.decoding.image_file import read_image_file
+from holdfast.data.decoding.image_kinds import FORMATS, UnsupportedKind, describe, kind_of
+from holdfast.data.decoding.jpeg_marks import JpegMarks, read_marks, without_strays
+from holdfast.data.decoding.jpeg_pixels import (
+    decode_strictly,
+    decode_with_torchcodec,
+    refuse_damage,
+    refuse_kind,
+    simplejpeg_version,
+)
+from holdfast.data.decoding.orientation import orientation_of, upright
+from holdfast.data.decoding.pillow_pixels import channels_first, pixels_of
+from holdfast.data.decoding.png_chunks import PngHeader, read_header, refuse_missing_rows
+from holdfast.data.decoding.quiet import quiet
+from holdfast.data.decoding.tiff_kinds import describe_tiff, is_plain, refuse_camera_raw
+from holdfast.data.decoding.tiff_samples import read_samples
+from holdfast.errors import DataError
+
+Decoder = Literal["auto", "torchcodec", "pillow"]
+
+
+class _Bomb(Exception):
+    """More pixels than are decoded."""
+
+
+@cache
+def torchcodec_version() -> str | None:
+    """Returns torchcodec's version, or None where it cannot be loaded."""
+    try:
+        import torchcodec
+        from torchcodec.decoders import decode_jpeg, decode_png  # noqa: F401
+    except (ImportError, OSError, RuntimeError):
+        return None
+    return str(torchcodec.__version__)
+
+
+def decoder_versions() -> str:
+    """Returns the libraries that "auto" decodes with: "simplejpeg 1.9.0, torchcodec 0.17.0"."""
+    found = {"simplejpeg": simplejpeg_version(), "torchcodec": torchcodec_version()}
+    return ", ".join([f"{name} {version}" for name, version in found.items() if version] or ["pillow"])
+
+
+def decode_image(
+    source: bytes | Path, channels: int = 3, decoder: Decoder = "auto", *, marks: JpegMarks | None = None
+) -> Tensor:
+    """Returns the picture in `source`, upright, its first frame if it has several.
+
+    16-bit pictures are scaled (not clipped) to 8 bits; palettes are looked up; transparent pixels show white; CMYK
+    becomes RGB. Colour profiles are left alone. `docs/images.md` has every kind.
+
+    Args:
+        source: the bytes of an image file, or its path.
+        channels: 3 for RGB, 1 for grey (ITU-R 601 luma).
+        decoder: "auto" takes the fastest suited, "pillow" Pillow alone, "torchcodec" insists that it is installed.
+            All give the same pixels.
+        marks: of these bytes, for a caller who has read them already; they are half of what a small JPEG costs.
+
+    Returns:
+        `[channels, H, W]` uint8 in [0, 255].
+
+    Raises:
+        DataError: the bytes are not a whole image; the message says what they are instead.
+    """
+    where = f"{source}: " if isinstance(source, Path) else ""
+    data = read_image_file(source) if isinstance(source, Path) else source
+    if not data:
+        raise DataError(f"{where}the file is empty (0 bytes).")
+    if decoder == "torchcodec" and torchcodec_version() is None:
+        raise DataError("torchcodec was asked for as the decoder and cannot be loaded; install it or leave it out.")
+    kind = kind_of(data)
+    if kind is None or (kind not in FORMATS and kind != "HEIF"):
+        what = describe(data) if kind is None else f"it is {kind}, which this build of Pillow does not open"
+        raise DataError(f"{where}not an image ({what}).")
+    try:
+        pixels = _decode(data, kind, decoder, marks)
+    except UnidentifiedImageError as error:
+        what = describe_tiff(data) if kind == "TIFF" else f"it begins like {kind} and goes on as none"
+        raise DataError(f"{where}not an image ({what}).") from error
+    except UnsupportedKind as error:
+        raise DataError(f"{where}cannot be decoded: {error}.") from error
+    except (_Bomb, Image.DecompressionBombError) as error:
+        raise DataError(f"{where}refused as a decompression bomb ({error}).") from error
+    except (OSError, RuntimeError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error) as error:
+        message = str(error).splitlines()[0] if str(error) else repr(error)
+        if "Decompressed data too large" in message or "memory used in text chunks" in message:
+            raise DataError(f"{where}refused as a decompression bomb (in its metadata: {message}).") from error
+        raise DataError(f"{where}damaged or cut short ({message}).") from error
+    return to_channels(pixels, channels)
+
+
+def _decode(data: bytes, kind: str, decoder: Decoder, marks: JpegMarks | None) -> Tensor:
+    if kind == "JPEG":
+        return _decode_jpeg(data, decoder, marks)
+    if kind == "PNG":
+        png = read_header(data)
+        _refuse_bomb(png.width, png.height)
+        if decoder != "pillow" and png.is_ordinary and torchcodec_version() is not None:
+            from torchcodec.decoders import decode_png
+
+            return cast(Tensor, decode_png(data, mode="GRAY" if png.colour_type == 0 else "RGB"))
+        refuse_missing_rows(data, png)
+        return _decode_with_pillow(data, kind, png)
+    if kind == "TIFF":
+        pixels = _decode_deep_tiff(data)
+        if pixels is not None:
+            return pixels
+    return _decode_with_pillow(data, kind, None)
+
+
+def _decode_deep_tiff(data: bytes) -> Tensor | None:
+    """Returns a TIFF's pixels where its samples are not plain bytes; None leaves it to Pillow."""
+    try:
+        with quiet(), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+            _refuse_bomb(*image.size)
+            refuse_camera_raw(image)
+            if is_plain(image):
+                return None
+    except UnidentifiedImageError:
+        pass  # a kind that Pillow does not have
+    found = read_samples(data, Image.MAX_IMAGE_PIXELS)
+    if found is None:
+        return None
+    values, alpha, orientation = found
+    return upright(channels_first(values, alpha), orientation).contiguous()
+
+
+def _decode_jpeg(data: bytes, decoder: Decoder, marks: JpegMarks | None) -> Tensor:
+    marks = read_marks(data) if marks is None else marks
+    if marks is None:
+        data = without_strays(data)
+        marks = read_marks(data)
+    if marks is None:
+        raise ValueError("its segments do not follow one another")
+    refuse_kind(data, marks)
+    _refuse_bomb(marks.width, marks.height)
+    pixels = _decode_ordinary_jpeg(data, marks, decoder) if decoder != "pillow" and marks.is_ordinary else None
+    if pixels is not None:
+        return pixels
+    refuse_damage(data, marks)
+    return _decode_with_pillow(data, "JPEG", None)
+
+
+def _decode_ordinary_jpeg(data: bytes, marks: JpegMarks, decoder: Decoder) -> Tensor | None:
+    if decoder == "auto" and simplejpeg_version() is not None:
+        pixels = decode_strictly(data, marks)
+        return None if pixels is None else upright(pixels, _jpeg_orientation(data, marks))
+    if torchcodec_version() is None or marks.orientation != 1:
+        return None  # torchcodec 0.17 turns pictures upright by itself and another version may not: left to Pillow
+    refuse_damage(data, marks)
+    return decode_with_torchcodec(data, marks)
+
+
+def _jpeg_orientation(data: bytes, marks: JpegMarks) -> int:
+    if marks.orientation is not None:
+        return marks.orientation
+    with quiet(), Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        return orientation_of(image)
+
+
+def _decode_with_pillow(data: bytes, kind: str, png: PngHeader | None) -> Tensor:
+    with quiet(), open_heif(data) if kind == "HEIF" else Image.open(io.BytesIO(data), formats=[kind]) as image:
+        _refuse_bomb(*image.size)
+        pixels = pixels_of(image, data, png)
+        _refuse_bomb(*image.size)  # a GIF's frame may turn out larger than its canvas
+        return upright(pixels, orientation_of(image)).contiguous()
+
+
+def _refuse_bomb(width: int, height: int) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        raise _Bomb(f"{width} × {height} is {width * height:,} pixels, and at most {limit:,} are decoded")

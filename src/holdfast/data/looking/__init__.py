@@ -1,0 +1,1 @@
+"""Pictures to look at: a labelled grid, a first batch."""

@@ -1,0 +1,1 @@
+"""Where the time of loading goes, and what would help."""
