@@ -17,6 +17,7 @@ from holdfast.data.order import epoch_order
 from holdfast.data.sample import Indices, Pictures
 from holdfast.data.sources import open_data
 from holdfast.data.stages import measure_stages
+from holdfast.data.targets import targets_of
 from holdfast.data.throughput import measure_handover, measure_rate
 from holdfast.data.timing import Room, Timing
 from holdfast.data.transforms import train_transform
@@ -41,7 +42,7 @@ def bench_data(config: Config, num: int | None = None, say: Callable[[str], None
         say: told what is being measured.
 
     Raises:
-        DataError: nothing can be read there, or a picture that was picked cannot be read.
+        DataError: nothing can be read there, its pictures have points, or a picture that was picked cannot be read.
         ConfigError: an augmentation or a device that there is not, numbers outside their ranges.
     """
     collection = open_data(
@@ -49,6 +50,11 @@ def bench_data(config: Config, num: int | None = None, say: Callable[[str], None
         file_column=config.file_column, label_column=config.label_column,
     )  # fmt: skip
     pictures, device = collection.pictures, choose_device(config.device)
+    if targets_of(pictures).task == "landmarks":
+        raise DataError(
+            f"Measuring {config.data}: its pictures have points, which go through transforms of their own, and those "
+            "cannot be measured. Give a table with a column of labels, or a folder."
+        )
     train = collection.sets.get("train", np.arange(len(pictures)))
     if not len(train):
         raise DataError(f"Measuring {config.data}: there are no pictures to train on.")
