@@ -15,11 +15,12 @@ from holdfast.data.cache.key import Prefix
 from holdfast.data.files import FilePictures
 from holdfast.data.loading.order import epoch_order
 from holdfast.data.preprocessing.transforms import train_transform
-from holdfast.data.sample import Indices, Pictures
+from holdfast.data.sample import Collection, Indices, Pictures
 from holdfast.data.sources import open_data
 from holdfast.data.speed.stages import measure_stages
 from holdfast.data.speed.throughput import measure_handover, measure_rate
 from holdfast.data.speed.timing import Room, Timing
+from holdfast.data.targets import targets_of
 from holdfast.errors import DataError
 from holdfast.inference import choose_device
 from holdfast.run.caching import cache_folder, prefix_of
@@ -41,17 +42,11 @@ def bench_data(config: Config, num: int | None = None, say: Callable[[str], None
         say: told what is being measured.
 
     Raises:
-        DataError: nothing can be read there, or a picture that was picked cannot be read.
+        DataError: nothing can be read there, its pictures have points, or a picture that was picked cannot be read.
         ConfigError: an augmentation or a device that there is not, numbers outside their ranges.
     """
-    collection = open_data(
-        config.data, classes=config.classes, image_dir=config.image_dir,
-        file_column=config.file_column, label_column=config.label_column,
-    )  # fmt: skip
+    collection, train = _open(config)
     pictures, device = collection.pictures, choose_device(config.device)
-    train = collection.sets.get("train", np.arange(len(pictures)))
-    if not len(train):
-        raise DataError(f"Measuring {config.data}: there are no pictures to train on.")
     summary = summarize(pictures, {"train": train})
     config, _ = resolve(config, summary)
     assert config.augment and config.img_size and config.batch_size
@@ -92,6 +87,24 @@ def bench_data(config: Config, num: int | None = None, say: Callable[[str], None
         rates=rates,
         room=_room(config, pictures, train, prefix),
     )
+
+
+def _open(config: Config) -> tuple[Collection, Indices]:
+    """Returns the collection and its training set, whose pictures can be measured."""
+    collection = open_data(
+        config.data, classes=config.classes, image_dir=config.image_dir,
+        file_column=config.file_column, label_column=config.label_column,
+    )  # fmt: skip
+    pictures = collection.pictures
+    if targets_of(pictures).task == "landmarks":
+        raise DataError(
+            f"Measuring {config.data}: its pictures have points, which go through transforms of their own, and those "
+            "cannot be measured. Give a table with a column of labels, or a folder."
+        )
+    train = collection.sets.get("train", np.arange(len(pictures)))
+    if not len(train):
+        raise DataError(f"Measuring {config.data}: there are no pictures to train on.")
+    return collection, train
 
 
 def _room(config: Config, pictures: Pictures, train: Indices, prefix: Prefix) -> Room | None:

@@ -70,6 +70,14 @@ def test_pictures_in_memory_are_measured_too(holdfast: Callable[..., Any]) -> No
     assert not found["sampled"]["file_bytes"] and not any("--cache" in line for line in found["advice"])
 
 
+def test_pictures_with_points_are_refused(data: Path, holdfast: Callable[..., Any]) -> None:
+    """What would be measured is not what their training does."""
+    names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*.jpg"))]
+    (data / "points.csv").write_text("file,eye_x,eye_y\n" + "".join(f"{name},1,2\n" for name in names))
+    said = holdfast("bench", "data", data / "points.csv", "--num", "4")
+    assert names and said.code == 3 and "its pictures have points" in said.err
+
+
 def test_the_table_says_the_same_and_nothing_is_written(data: Path, holdfast: Callable[..., Any]) -> None:
     """A row a step, a line a number of workers, advice; the folder of pictures and the current one are as they were."""
     before = sorted(data.parent.rglob("*"))

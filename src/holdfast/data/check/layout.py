@@ -20,9 +20,10 @@ from holdfast.data.files import FilePictures, natural_key
 from holdfast.data.notice import Notice, without
 from holdfast.data.sample import Collection, Indices, Pictures
 from holdfast.data.sources import open_data
+from holdfast.data.tables.annotations import guess_task
 from holdfast.data.tables.csv_table import LABEL_COLUMNS, TableProblems, files_and_sets
 from holdfast.data.tables.table import Table, read_rows
-from holdfast.data.targets import Targets, Task, targets_of
+from holdfast.data.targets import TASKS, Targets, Task, targets_of
 from holdfast.errors import DataError
 
 # Of notices; the others are notes. What is left out by mistake makes a worse model, and nothing else says so.
@@ -43,7 +44,8 @@ class Layout:
         labels: `[N]` places in `classes`; -1 for a picture of no class.
         sets: one word a picture, "train", "val" or "test"; "" where DATA does not divide.
         classes: class names; none where something else is learned than classes.
-        targets: what is learned instead; None for classes.
+        task: what is learned of a picture.
+        targets: of each picture; None for classes, and where they could not be read.
         root: what the names are relative to; None for arrays.
         pictures: the collection, where it can be opened; arrays are read from it.
         columns: of a CSV.
@@ -54,6 +56,7 @@ class Layout:
     labels: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
     sets: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
+    task: Task = "classification"
     targets: Targets | None = None
     root: Path | None = None
     pictures: Pictures | None = None
@@ -63,11 +66,6 @@ class Layout:
     def class_of(self, index: int) -> str:
         """Returns the class name of a picture, "" for a picture of no class."""
         return self.classes[self.labels[index]] if self.labels[index] >= 0 else ""
-
-    @property
-    def task(self) -> Task:
-        """What is learned of a picture."""
-        return "classification" if self.targets is None else self.targets.task
 
     @cached_property
     def answers(self) -> Indices:
@@ -121,9 +119,8 @@ def read_layout(
             return _refused_folder(path, error, classes)
         if path.suffix.lower() not in (".csv", ".tsv", ".txt") or not path.is_file():
             raise
-        has_classes = task in (None, "classification")
         return _refused_table(
-            path, error, Path(image_dir).expanduser() if image_dir else None, file_column, label_column, has_classes
+            path, error, Path(image_dir).expanduser() if image_dir else None, file_column, label_column, task
         )
     try:
         return layout_of(with_split(collection, split, fold))
@@ -148,6 +145,7 @@ def layout_of(collection: Collection) -> Layout:
         pictures.labels if has_classes else np.full(len(pictures), -1),
         sets.tolist(),
         list(pictures.classes) if has_classes else [],
+        targets.task,
         None if has_classes else targets,
         pictures.root if isinstance(pictures, FilePictures) else None,
         pictures,
@@ -176,7 +174,7 @@ def _refused_table(
     image_dir: Path | None,
     file_column: str | None,
     label_column: str | None,
-    has_classes: bool,
+    asked: str | None,
 ) -> Layout:
     """Takes from a CSV the rows whose files are there, whatever the others are."""
     findings = [_refusal(error)]
@@ -188,7 +186,8 @@ def _refused_table(
     lines = error.problems if isinstance(error, TableProblems) else [*table.problems, *files.problems]
     if lines:
         findings[0].items = [Item(shown(line)) for line in lines]
-    labels = _labels(table, label_column) if has_classes else [""] * len(table.rows)
+    task: Task = next((known for known in TASKS if known == asked), guess_task(table.header))
+    labels = _labels(table, label_column) if task == "classification" else [""] * len(table.rows)
     kept = sorted({path: k for k, path in reversed(list(enumerate(files.paths))) if path}.values())
     classes = sorted({labels[k] for k in kept if labels[k]}, key=natural_key)
     index = {name: k for k, name in enumerate(classes)}
@@ -198,6 +197,7 @@ def _refused_table(
         np.array([index.get(labels[k], -1) for k in kept], dtype=np.int64),
         [files.set_names[k] for k in kept],
         classes,
+        task,
         root=files.root,
         columns=columns,
         findings=findings,

@@ -30,6 +30,7 @@ THUMBNAIL = 150  # pixels, the long side
 _CASES = 24  # of a finding, with pictures
 _SIDE_BY_SIDE = 6  # pictures of a case
 _LISTED = 2000  # cases of a finding, as text
+_OPEN = 10  # rows of a table that is not folded away
 _CLASSES = 60  # in the chart: the largest and the smallest
 
 
@@ -122,7 +123,7 @@ def _head(report: Report, name: str) -> str:
         for one in _once(report.of(severity))
     )
     return (
-        f'<header class="{worst}"><h1>{name}</h1><p class="verdict">{verdict}</p>'
+        f'<header class="{worst}"><h1>{name.replace("/", "/<wbr>")}</h1><p class="verdict">{verdict}</p>'
         f"<p>{count(counts['error'], 'error')} · {count(counts['warning'], 'warning')} · "
         f"{count(counts['note'], 'note')}</p><nav>{links}</nav></header>"
     )
@@ -149,7 +150,7 @@ def _overview(report: Report, thumbnails: _Thumbnails) -> str:
     boxes = "".join(f"<div><b>{number}</b><span>{what}</span></div>" for number, what in figures)
     tables = "".join(_table(name, values) for name, values in survey(report.facts).items() if values)
     if layout.targets is not None:
-        tables = f"{_target_table(layout.targets)}{tables}"
+        tables += _target_tables(layout.targets)
     return (
         f'<section class="figures">{boxes}</section>{_chart(report, thumbnails)}'
         f'<section class="tables">{tables}</section>'
@@ -161,7 +162,7 @@ def _table(name: str, values: dict[str, int]) -> str:
     return f"<table><caption>{escape(name)}</caption>{rows}</table>"
 
 
-def _target_table(targets: Targets) -> str:
+def _target_tables(targets: Targets) -> str:
     """Returns what holds of all labels, columns or points together, and a row for each column or point."""
     lines = "".join(f"<tr><td>{escape(word)}</td><td>{escape(text)}</td></tr>" for word, text in target_lines(targets))
     together = f"<table><caption>all {NAMES[targets.task]}</caption>{lines}</table>" if lines else ""
@@ -175,7 +176,10 @@ def _target_table(targets: Targets) -> str:
     )
     more = f"<tr><td>… and {len(rows) - _CLASSES:,} more</td></tr>" if len(rows) > _CLASSES else ""
     head = "".join(f"<td>{word}</td>" for word in ("", *heads))
-    return f"{together}<table><caption>each of the {NAMES[targets.task]}</caption><tr>{head}</tr>{body}{more}</table>"
+    each = f"each of the {NAMES[targets.task]}"
+    if len(rows) <= _OPEN:
+        return f"{together}<table><caption>{each}</caption><tr>{head}</tr>{body}{more}</table>"
+    return f"{together}<details><summary>{each}</summary><table><tr>{head}</tr>{body}{more}</table></details>"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -77,8 +77,10 @@ class Report:
     def _targets_json(self) -> dict[str, Any]:
         layout = self.layout
         value: dict[str, Any] = {"num_by_set": num_by_set(layout)}
-        if layout.targets is None:
+        if layout.task == "classification":
             return {"classes": layout.classes, **value, "num_by_class": counts_by_set(layout)}
+        if layout.targets is None:  # could not be read
+            return {NAMES[layout.task]: [], **value, "targets": []}
         if layout.task == "multilabel":
             value["num_by_label"] = num_by_label(layout)
         return {NAMES[layout.task]: layout.targets.names, **value, "targets": target_rows(layout.targets)}

@@ -38,13 +38,16 @@ def print_summary(report: Report, console: Console) -> None:
     """Prints what the collection is made of."""
     size = sizes(report.facts)
     layout = report.layout
-    learned = count(len(layout.classes), "class", "classes") if layout.targets is None else describe(layout.targets)
-    parts = [count(len(report.facts), "picture"), learned]
+    parts = [count(len(report.facts), "picture")]
+    if layout.task == "classification":
+        parts.append(count(len(layout.classes), "class", "classes"))
+    elif layout.targets is not None:
+        parts.append(describe(layout.targets))
     if size:
         parts.append(f"{size['num_bytes'] / 1e6:,.1f} MB")
     _line(console, f"{shown(report.source)}: {', '.join(parts)}, read in {report.seconds:.1f} s", "bold")
     lines = box.SIMPLE_HEAD if console.is_terminal else None
-    if layout.classes or layout.task == "multilabel":
+    if layout.classes or (layout.targets is not None and layout.task == "multilabel"):
         console.print()
         console.print(_class_table(report, lines))
     elif layout.targets is not None and layout.task == "regression":

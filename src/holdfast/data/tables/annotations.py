@@ -210,7 +210,7 @@ def open_table(
         DataError: as the readers; also columns that the task has no use for.
     """
     if task is None:
-        task = "classification" if label_column or target_columns else _guess_task(read_rows(table).header)
+        task = "classification" if label_column or target_columns else guess_task(read_rows(table).header)
     if target_columns and task in ("classification", "landmarks"):
         raise DataError(
             f"--target-columns {','.join(target_columns)} is for --task regression and --task multilabel; the task "
@@ -230,7 +230,7 @@ def open_table(
     return read_csv(table, image_dir, file_column=file_column, label_column=label_column, classes=classes)
 
 
-def _guess_task(header: Sequence[str]) -> Task:
+def guess_task(header: Sequence[str]) -> Task:
     """Returns the task that the columns can only mean."""
     has_label = any(name.lower() in LABEL_COLUMNS for name in header)
     return "landmarks" if point_columns(header) and not has_label else "classification"

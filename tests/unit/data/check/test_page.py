@@ -16,7 +16,7 @@ from holdfast.data.check import check_data
 from holdfast.data.check.page import refuse_to_overwrite, render_page, write_page
 from holdfast.errors import ConfigError
 
-_EMPTY = {"meta", "img", "br"}
+_EMPTY = {"meta", "img", "br", "wbr"}
 
 
 class _Strict(HTMLParser):

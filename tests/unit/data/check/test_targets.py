@@ -161,7 +161,9 @@ def test_a_table_that_cannot_be_used_names_its_cells(pictures: Path) -> None:
     )
     assert len(items) > 10 and len(report.facts) == NUM
     numbers = check_data(_table(pictures, "label", ["x", *map(str, range(1, NUM))]), task="regression")
-    assert not numbers.ok and numbers.layout.classes == []
+    value = numbers.to_json()
+    assert not numbers.ok and (value["task"], value["columns"], value["num_pictures"]) == ("regression", [], NUM)
+    assert "class" not in _text(numbers) and "Classes" not in render_page(numbers)
 
 
 def test_options_of_another_task_are_refused_as_training_refuses_them(pictures: Path) -> None:
