@@ -14,7 +14,8 @@ pytestmark = pytest.mark.row("T7")
 def _points(directory: Path) -> dict[str, list[tuple[int, float]]]:
     """Returns name → (step, value) of every point in every event file, read record by record."""
     found: dict[str, list[tuple[int, float]]] = {}
-    for path in sorted(directory.glob("*tfevents*")):
+    # Files of one second and process differ in their last number alone, which may have two digits.
+    for path in sorted(directory.glob("*tfevents*"), key=lambda path: int(path.suffix[1:])):
         for event in LegacyEventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 found.setdefault(value.tag, []).append((event.step, value.simple_value))
