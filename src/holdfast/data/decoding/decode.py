@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -179,10 +179,13 @@ def _jpeg_orientation(data: bytes, marks: JpegMarks) -> int:
 
 
 def _decode_with_pillow(data: bytes, kind: str, png: PngHeader | None) -> Tensor:
-    with quiet(), open_heif(data) if kind == "HEIF" else Image.open(io.BytesIO(data), formats=[kind]) as image:
+    opened = partial(open_heif, data) if kind == "HEIF" else partial(Image.open, io.BytesIO(data), formats=[kind])
+    with quiet() as complaints, opened() as image:
         _refuse_bomb(*image.size)
         pixels = pixels_of(image, data, png)
         _refuse_bomb(*image.size)  # a GIF's frame may turn out larger than its canvas
+        if complaints:
+            raise ValueError(f"libtiff says {complaints[0]}")
         return upright(pixels, orientation_of(image)).contiguous()
 
 

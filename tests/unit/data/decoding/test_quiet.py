@@ -52,3 +52,44 @@ def test_a_damaged_tiff_is_an_error_and_no_noise(damaged_tiff: bytes, capfd: pyt
         said = set(pool.map(decode, range(32)))
     assert said == {"damaged or cut short (decoder error -2)."}
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(_set_libtiff_handler() is None, reason="this Pillow has no libtiff that can be asked")
+def test_what_libtiff_says_and_pillow_does_not_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    """A fax with a bad code word is filled up by libtiff and handed on as a picture; we refuse it, and say why."""
+    file = io.BytesIO()
+    rings = np.hypot(*np.mgrid[-80:80, -80:80]) % 20 < 10
+    Image.fromarray(rings).save(file, "TIFF", compression="group4")
+    data = bytearray(file.getvalue())
+    assert decode_image(bytes(data)).shape == (3, 160, 160)
+    data[300] ^= 0x10
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()  # no error
+    assert "Bad code word" in capfd.readouterr().err
+    with pytest.raises(
+        DataError, match=r"damaged or cut short \(libtiff says Fax4Decode: Bad code word at line \d+ of"
+    ):
+        decode_image(bytes(data))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(_set_libtiff_handler() is None, reason="this Pillow has no libtiff that can be asked")
+def test_complaints_are_those_of_the_thread_and_of_the_innermost_block(damaged_tiff: bytes) -> None:
+    """Eight threads, each with a whole and a damaged picture: nobody is blamed for another's file."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(file, "TIFF", compression="tiff_adobe_deflate")
+
+    def decode(turn: int) -> int:
+        with quiet() as outer:
+            with quiet() as inner:
+                if turn % 2:
+                    _decode_by_pillow(damaged_tiff)
+                else:
+                    Image.open(io.BytesIO(file.getvalue())).load()
+            assert outer == []
+            return len(inner)
+
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(decode, range(64)))
+    assert all(count >= 1 for count in told[1::2])
+    assert set(told[::2]) == {0}
