@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
-
-_COMMAND = re.compile(r"`[^`]*`")
+_COMMAND = r"`[^`]*`"
 _GLUE = "\0"  # in no line of talk; textwrap takes it for a letter
 _LEAST = 20  # columns for words, however deep a line is indented
 
@@ -27,8 +24,11 @@ def wrapped(text: str, width: int, margin: int | None = None) -> str:
 def _wrapped_line(line: str, width: int, columns: int | None) -> str:
     if len(line) <= width:
         return line
+    import re  # with textwrap a millisecond, and a look into a file has no lines that long
+    import textwrap
+
     margin = " " * (len(line) - len(line.lstrip()) + 4 if columns is None else min(columns, width // 2))
-    glued = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), line)
+    glued = re.sub(_COMMAND, lambda found: found[0].replace(" ", _GLUE), line)
     lines = textwrap.wrap(
         glued, max(width, len(margin) + _LEAST), subsequent_indent=margin, break_long_words=False,
         break_on_hyphens=False,

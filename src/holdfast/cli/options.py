@@ -104,10 +104,11 @@ def print_result(result: Result, *, as_json: bool) -> int:
         print_json(result.to_json())
         return 0
     from holdfast.cli.quick_look import terminal_width
-    from holdfast.toolbox.text import wrapped
+    from holdfast.words import wrapped
 
+    width = terminal_width()
     for line in result.lines():
-        click.echo("\n".join(wrapped(line, terminal_width())))
+        click.echo(wrapped(line, width) if width else line)
     return 0
 
 

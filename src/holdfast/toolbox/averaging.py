@@ -24,8 +24,9 @@ from holdfast.toolbox.conversion import outgoing
 from holdfast.toolbox.destination import destination
 from holdfast.toolbox.outgoing import Outgoing, OutgoingModel, OutgoingTensor, refuse_empty
 from holdfast.toolbox.source import Source, TensorReader, open_any, select_model
-from holdfast.toolbox.text import count, printable, size_text
+from holdfast.toolbox.text import printable, size_text
 from holdfast.toolbox.writers import WRITERS
+from holdfast.words import count
 
 _RUNNING = ("running_mean", "running_var")
 _AGREE = ("classes", "targets", "preprocessing", "architecture")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from holdfast.errors import ConfigError
-from holdfast.toolbox.text import count
+from holdfast.words import count
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 _CHUNK = 1 << 15  # values at once: as float64 they stay in a core's cache

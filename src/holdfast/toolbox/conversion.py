@@ -25,8 +25,8 @@ from holdfast.toolbox.destination import Destination, destination
 from holdfast.toolbox.naming import NewNames, new_names
 from holdfast.toolbox.outgoing import Outgoing, OutgoingModel, OutgoingTensor, refuse_empty
 from holdfast.toolbox.source import Names, Source, TensorReader, open_any, select_model
-from holdfast.toolbox.text import count
 from holdfast.toolbox.writers import WRITERS
+from holdfast.words import count
 
 EMA = "ema"
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.toolbox.casting import CastLoss, loss_line
-from holdfast.toolbox.text import count, printable, size_text
+from holdfast.toolbox.text import printable, size_text
+from holdfast.words import count
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from holdfast.toolbox.outline import short
 from holdfast.toolbox.tensor_difference import ValueDifference
-from holdfast.toolbox.text import aligned, count, cut, printable, shortened
+from holdfast.toolbox.text import aligned, cut, printable, shortened
+from holdfast.words import count
 
 _MIN_NAME = 20  # columns; a shorter name says nothing
 _MAX_LINES = 1000  # of values beside the weights

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from holdfast.errors import CheckpointMismatch, first_of
 from holdfast.fitting.renaming import rename as rename_by
 from holdfast.toolbox.source import Source, open_any, select_model
-from holdfast.toolbox.text import count
+from holdfast.words import count
 
 _SHOWN = 5  # names of a list in one line
 

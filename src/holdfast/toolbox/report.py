@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from holdfast.errors import CheckpointMismatch, ConfigError
 from holdfast.toolbox.outline import lines_of, short
-from holdfast.toolbox.text import aligned, count, cut, printable, shortened, size_text
+from holdfast.toolbox.text import aligned, cut, printable, shortened, size_text
+from holdfast.words import count
 
 _MIN_NAME = 24  # columns; a shorter name says nothing
 _RIGHT = (False, False, False, True, True)

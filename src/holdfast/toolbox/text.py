@@ -35,19 +35,6 @@ def _whole_words(words: list[str], width: int) -> str:
     return ""
 
 
-def wrapped(line: str, width: int | None) -> list[str]:
-    """Returns a line of talk as lines of at most `width` columns, broken between words; the next ones are indented."""
-    if width is None or len(line) <= width:
-        return [line]
-    import textwrap
-
-    margin = " " * (len(line) - len(line.lstrip()) + 4)
-    return textwrap.wrap(
-        line, max(width, len(margin) + 20), subsequent_indent=margin, break_long_words=False, break_on_hyphens=False,
-        drop_whitespace=True,
-    )  # fmt: skip
-
-
 def cut(text: str, width: int | None) -> str:
     """Returns text of at most `width` columns, the end left out."""
     return text if width is None or len(text) <= width else f"{text[: max(0, width - 1)]}…"
@@ -62,11 +49,6 @@ def size_text(num_bytes: float) -> str:
         if num_bytes < 999.95:
             return f"{num_bytes:,.1f} {unit}"
     return f"{num_bytes / 1000:,.2f} GB"
-
-
-def count(number: int, noun: str) -> str:
-    """Returns "1 tensor", "1,200 tensors"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def aligned(rows: Iterable[Sequence[str]], right: Sequence[bool]) -> list[str]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.toolbox.text import aligned, count, cut, printable, shortened, size_text, wrapped
+from holdfast.toolbox.text import aligned, cut, printable, shortened, size_text
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,6 @@ def test_words_of_a_name_are_left_out_whole() -> None:
     assert len(shortened(name, 5)) == 5
 
 
-def test_talk_is_broken_between_words() -> None:
-    """No word is cut, and what follows is indented; a line that fits stays as it is."""
-    assert wrapped("  two words", 80) == wrapped("  two words", None) == ["  two words"]
-    assert wrapped("  one two three four five six seven", 26) == ["  one two three four five", "      six seven"]
-    assert wrapped(f"path {'x' * 90} is long", 40)[1].strip() == "x" * 90
-
-
 def test_long_lines_lose_their_end() -> None:
     """A line is cut to the width, with an ellipsis in it."""
     assert cut("abcdef", 6) == "abcdef"
@@ -69,8 +62,3 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert aligned(rows, (False, True, False)) == ["a    10  x", "bcd   7  yz", "e    a remark that is long"]
     assert aligned([["a", "1"], ["b"], ["c", "22"]], (False, True)) == ["a   1", "b", "c  22"]
     assert aligned([], (False,)) == []
-
-
-def test_counts_are_in_the_plural_when_they_should_be() -> None:
-    """One is in the singular, all others, none too, in the plural."""
-    assert [count(n, "tensor") for n in (0, 1, 1200)] == ["0 tensors", "1 tensor", "1,200 tensors"]
