@@ -71,7 +71,11 @@ def _show(error: Exception, code: int, arguments: list[str]) -> int:
 
         traceback.print_exc()
     elif isinstance(error, HoldfastError):
-        print(f"holdfast: {error}", file=sys.stderr)
+        from holdfast.cli.quick_look import terminal_width
+        from holdfast.words import wrapped
+
+        width, text = terminal_width(sys.stderr), f"holdfast: {error}"
+        print(wrapped(text, width) if width else text, file=sys.stderr)
     else:
         text = " ".join(str(error).split())[:500]
         print(

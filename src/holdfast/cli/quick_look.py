@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import TextIO
 
 _WITH_VALUE = {"--part": "part", "--role": "part", "--depth": "depth"}
 _PLAIN = {"--json", "--traceback"}
@@ -61,9 +62,10 @@ def show_report(file: str, part: str | None, depth: int | None, *, as_json: bool
     return 0
 
 
-def terminal_width() -> int | None:
-    """Returns how many columns there are to print on; None when stdout is no terminal."""
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Returns how many columns there are to print on; None when the stream, by default stdout, is no terminal."""
+    stream = stream or sys.stdout
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or None if sys.stdout.isatty() else None
+        return os.get_terminal_size(stream.fileno()).columns or None if stream.isatty() else None
     except (OSError, ValueError):
         return None

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import fcntl
 import importlib
 import inspect
 import os
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import click
@@ -268,3 +271,18 @@ def test_python_m_holdfast_is_the_same_program(tmp_path: Path) -> None:
         [sys.executable, "-m", "holdfast", "--help"], capture_output=True, text=True, check=True, env={**os.environ}
     )
     assert done.stdout == CliRunner().invoke(cli, ["--help"], prog_name="holdfast").stdout
+
+
+def test_an_error_is_broken_between_words_on_a_terminal(tmp_path: Path) -> None:
+    """No line of it is wider than the terminal, and no word is cut; in a pipe it is one line."""
+    command = [sys.executable, "-m", "holdfast", "train", str(tmp_path / "nowhere")]
+    terminal, inner = os.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("4H", 24, 50, 0, 0))
+    assert subprocess.run(command, stderr=inner, check=False).returncode == 3
+    os.close(inner)
+    shown = os.read(terminal, 10_000).decode().splitlines()
+    os.close(terminal)
+    piped = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False).stderr
+    assert piped.count("\n") == 1
+    assert " ".join(shown).split() == piped.split()
+    assert len(shown) > 2 and all(len(line) <= 50 for line in shown if "/" not in line)
