@@ -15,6 +15,7 @@ from holdfast.data.division.split_file import write_split
 from holdfast.data.division.split_summary import count_classes, shortfalls, summary_json, table_lines
 from holdfast.data.division.together import keep_together
 from holdfast.data.sample import Collection, Indices
+from holdfast.data.targets import targets_of
 from holdfast.run.console import Console
 
 
@@ -50,7 +51,9 @@ class Split:
 
     def lines(self) -> Iterator[str]:
         """Returns counts and notes as text."""
-        yield from table_lines(self.collection.pictures.classes, count_classes(self.collection, self.division))
+        targets = targets_of(self.collection.pictures)
+        classes = targets.names if targets.task == "classification" else []
+        yield from table_lines(classes, count_classes(self.collection, self.division))
         yield from (f"note: {note}" for note in self.notes)
         yield f"wrote {self.file}" if self.is_new else f"{self.file} says so already"
 

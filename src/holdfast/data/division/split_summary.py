@@ -62,18 +62,22 @@ def shortfalls(collection: Collection, division: Division, leader: Indices, aske
 
 
 def table_lines(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> list[str]:
-    """Returns the counts as a table of text: a line a class, the sum and the shares; of many classes the first."""
+    """Returns the counts as a table of text: a line a class, the sum and the shares; of many classes the first.
+
+    Args:
+        classes: none where no classes are learned: then the sums alone.
+    """
     parts = [*counts, "all"]
     columns = [*counts.values(), [sum(row) for row in zip(*counts.values(), strict=True)]]
     sums = [sum(column) for column in columns]
-    rows: list[list[str]] = [["class", *parts]]
+    rows: list[list[str]] = [["class" if classes else "", *parts]]
     shown = len(classes) if len(classes) <= _SHOWN_CLASSES else _SHOWN_CLASSES - 1
     for k, name in enumerate(classes[:shown]):
         rows.append([_shown(name), *(f"{column[k]:,}" for column in columns)])
     if shown < len(classes):
         rest = [sum(column[shown:]) for column in columns]
         rows.append([f"({len(classes) - shown} more)", *(f"{number:,}" for number in rest)])
-    rows.append(["", *(f"{number:,}" for number in sums)])
+    rows.append(["" if classes else "pictures", *(f"{number:,}" for number in sums)])
     rows.append(["", *(f"{number / max(sums[-1], 1):.1%}" for number in sums)])
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     return [

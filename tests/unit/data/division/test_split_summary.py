@@ -95,3 +95,12 @@ def test_groups_that_data_itself_divides_are_said() -> None:
         "1 group or duplicate stands in several of DATA's own sets, which are kept (#0 in train, #2 in val); --pool "
         "divides all anew"
     )
+
+
+def test_where_no_classes_are_learned_the_sums_stand_alone() -> None:
+    """Points and numbers have no classes to count."""
+    assert table_lines([], {"train": [3], "val": [1]}) == [
+        "          train    val     all",
+        "pictures      3      1       4",
+        "          75.0%  25.0%  100.0%",
+    ]
