@@ -74,7 +74,7 @@ def main(options: Options) -> None:
     with options.folder() as folder:
         for name, make, prefix in (
             ("500 x 375 pictures", _small_pictures, Prefix()),
-            ("6 megapixel photographs", _photographs, Prefix(_SIDE)),
+            ("6 megapixel photographs", _photographs, Prefix.before_crops(_SIDE, scaled=False)),
         ):
             pictures = folder / name.replace(" ", "-")
             make(source, pictures, 70 if options.short else None)
@@ -144,7 +144,10 @@ def _contenders(pictures: Path, prefix: Prefix, cache: Path, stack: contextlib.E
         "holdfast --cache off": (prefix, None),
         "holdfast --cache ram": (prefix, memory_store(len(collection), 8 << 30)),
         "holdfast --cache disk": (prefix, disk_store(cache, [key for key in keys if key is not None], 1e6, None)),
-        f"  ram, --decode-size {_FIT}": (Prefix(_FIT), memory_store(len(collection), 8 << 30)),
+        f"  ram, --decode-size {_FIT}": (
+            Prefix.before_crops(_FIT, scaled=False),
+            memory_store(len(collection), 8 << 30),
+        ),
     }
     preprocessing = Preprocessing(_CROP, 256, _MEAN, _STD, scaled_decode=True)
     # Our own crops are of a quarter of the area at least; here of what torchvision takes.

@@ -160,7 +160,9 @@ def _holdfast(root: Path, times: int, *, side: int | None, scaled_crops: bool) -
     from holdfast.data.preprocessing.transforms import Preprocessing, train_transform
 
     folder = ImageFolder(root)
-    pictures = folder if side is None else CachedPictures(folder, Prefix(side, scaled=True))  # nothing is kept
+    pictures = (
+        folder if side is None else CachedPictures(folder, Prefix.before_crops(side, scaled=True))
+    )  # nothing is kept
     usual = train_transform(Preprocessing(SIZE, 256, MEAN, STD), "crop+flip", scaled_crops=scaled_crops)
     # Our own crops are of a quarter of the area at least; here of what the others take.
     transform = replace(usual, crop=RandomResizedCrop(SIZE, SCALE, v2.InterpolationMode.BILINEAR))

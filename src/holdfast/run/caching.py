@@ -39,8 +39,7 @@ def prefix_of(config: Config, preprocessing: Preprocessing, set_name: SetName) -
     if config.task == "landmarks":
         # Points go through one resize with their picture, which is decoded whole: two, or a scaled decoding before the
         # one, would give other bits.
-        side = config.decode_size if set_name == "train" else None
-        return Prefix(side, interpolation=p.interpolation, scaled=p.scaled_decode) if side else Prefix()
+        return Prefix.before_crops(config.decode_size if set_name == "train" else None, scaled=p.scaled_decode)
     if set_name != "train" or (config.augment == "none" and not config.train_transform):
         if p.custom:
             return Prefix()
@@ -49,7 +48,7 @@ def prefix_of(config: Config, preprocessing: Preprocessing, set_name: SetName) -
         return Prefix(p.resize, enlarge=True, interpolation=p.interpolation, scaled=p.scaled_decode)
     if not config.train_transform and (config.augment or "").startswith(("shift", "affine")):
         return Prefix(p.img_size, square=True, interpolation=p.interpolation, scaled=p.scaled_decode)
-    return Prefix(config.decode_size or None, interpolation=p.interpolation, scaled=p.scaled_decode)
+    return Prefix.before_crops(config.decode_size, scaled=p.scaled_decode)
 
 
 @dataclass

@@ -95,7 +95,7 @@ def test_what_is_done_before_is_the_first_step_of_the_transform(tmp_path: Path, 
     """Crops are cut from pictures of decode_size; all others begin with a resize that may be done before."""
     prefix = prefix_of(_config(tmp_path, augment=augmentation, decode_size=32), _PREPROCESSING, "train")
     if augmentation.startswith(("crop", "trivial")):
-        assert prefix == Prefix(32) and not prefix.is_repeated
+        assert prefix == Prefix(32, interpolation="bicubic") and not prefix.is_repeated
     else:
         assert prefix == (Prefix(18, enlarge=True) if augmentation == "none" else Prefix(16, square=True))
     assert prefix_of(_config(tmp_path, augment=augmentation), _PREPROCESSING, "val") == Prefix(18, enlarge=True)
@@ -119,7 +119,7 @@ def test_decode_size_holds_without_a_cache_too(pictures: ImageFolder, tmp_path: 
     """It is part of the recipe: the cache never decides what is trained on."""
     config = _config(tmp_path, decode_size=12)
     read = without_cache(config, _PREPROCESSING).wrap(pictures, "train").read(0)
-    assert read.shape == (3, 12, 16) and torch.equal(read, Prefix(12)(pictures.read(0)))
+    assert read.shape == (3, 12, 16) and torch.equal(read, Prefix(12, interpolation="bicubic")(pictures.read(0)))
     off = without_cache(_config(tmp_path), _PREPROCESSING)
     assert off.wrap(pictures, "train") is pictures and off.wrap(pictures, "val") is pictures
 

@@ -45,6 +45,15 @@ class Prefix:
     interpolation: str = "bilinear"
     scaled: bool = False
 
+    @classmethod
+    def before_crops(cls, side: int | None, *, scaled: bool) -> Prefix:
+        """Returns the prefix of pictures that random crops are cut out of, which resize them a second time.
+
+        Bicubic whatever the crops take: after two bilinear resizes neighbouring pixels differ by a quarter less (in
+        squares) than after one, and by a tenth less than in validation, whose pictures are resized once.
+        """
+        return cls(side, interpolation="bicubic", scaled=scaled) if side else cls()
+
     def __call__(self, picture: Tensor) -> Tensor:
         """Returns the picture, `[C, H, W]` in and out, its type as it was."""
         short = min(picture.shape[-2:])

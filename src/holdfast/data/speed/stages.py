@@ -135,7 +135,7 @@ def _prepare(
         if reduced >= 2:  # JPEGs may come out smaller from here on
             clock.time("decode in full", "decode", lambda: opened().decode(1.0), "")
         if other_side is not None:
-            other = Prefix(other_side, scaled=True)
+            other = Prefix.before_crops(other_side, scaled=True)
             clock.time(f"decode for --decode-size {other_side}", "decode", lambda: other.of(opened()), "")
     if prefix.side is not None:
         size = f"{prefix.side} × {prefix.side}" if prefix.square else f"a short side of {prefix.side}"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional as F
 
 from holdfast.data import ImageFolder
 from holdfast.data.cache.key import Prefix, content_digest, picture_key, read_content_digests, recipe_bytes
@@ -103,3 +104,29 @@ def test_a_key_tells_everything_apart_that_changes_pixels(monkeypatch: pytest.Mo
     recipes.append(recipe_bytes(Prefix(), "auto", 3))
     keys = {picture_key(content, recipe) for content in (b"a" * 16, b"b" * 16) for recipe in recipes}
     assert len(keys) == 2 * len(recipes) == 50 and all(len(key) == 16 for key in keys)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.95])
+def test_pictures_for_crops_keep_the_detail_of_one_resize(share: float) -> None:
+    """Cut out of a picture of two crops, a crop's neighbouring pixels differ nearly as in one of the whole picture."""
+
+    def detail(pixels: torch.Tensor) -> float:
+        return float(pixels.float().diff(dim=-1).square().mean() + pixels.float().diff(dim=-2).square().mean())
+
+    size = 64
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(3, 375, 500, generator=generator)
+    # Detail at every scale, as in photographs: noise whose spectrum falls with the frequency.
+    spectrum = (
+        torch.fft.rfft2(noise) / (torch.fft.fftfreq(375)[:, None] ** 2 + torch.fft.rfftfreq(500) ** 2 + 1e-4).sqrt()
+    )
+    values = torch.fft.irfft2(spectrum, (375, 500))
+    picture = ((values - values.amin()) / (values.amax() - values.amin()) * 255).to(torch.uint8)
+    kept = Prefix.before_crops(2 * size, scaled=False)(picture)
+    side, small = int((share * 375 * 500) ** 0.5) - 1, kept.shape[1] / 375
+    side = min(side, 375)
+    once = F.resize(picture[:, :side, :side], [size, size], antialias=True)
+    twice = F.resize(kept[:, : round(side * small), : round(side * small)], [size, size], antialias=True)
+    assert detail(twice) > 0.85 * detail(once)
+    bilinear = Prefix(2 * size)(picture)[:, : round(side * small), : round(side * small)]
+    assert detail(twice) > 1.05 * detail(F.resize(bilinear, [size, size], antialias=True))
