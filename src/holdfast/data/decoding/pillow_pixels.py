@@ -66,6 +66,8 @@ def _values(image: ImageFile.ImageFile, data: bytes, png: PngHeader | None) -> t
         return plain, None
     if mode == "LAB":
         return np.array(_lab_to_rgb(image)), None
+    if mode == "P" and image.format in ("PNG", "BMP", "DIB"):
+        _refuse_beyond_palette(image)
     if mode in ("La", "RGBa"):
         return _split(image.convert({"La": "LA", "RGBa": "RGBA"}[mode]))
     if image.format == "TGA" and mode == "RGBA" and not data[17] & 0x0F:
@@ -73,6 +75,14 @@ def _values(image: ImageFile.ImageFile, data: bytes, png: PngHeader | None) -> t
     if mode == "LA" or mode == "RGBA" or image.has_transparency_data:
         return _split(image if mode == "LA" else image.convert("RGBA"))
     return np.array(image.convert("RGB")), None
+
+
+def _refuse_beyond_palette(image: Image.Image) -> None:
+    """Raises ValueError where a pixel names a colour that the palette does not have; Pillow would make it black."""
+    number = len(image.palette.palette) // 3 if image.palette is not None else 0
+    highest = int(np.asarray(image).max())
+    if highest >= number:
+        raise ValueError(f"a pixel is colour {highest} of a palette of {number}")
 
 
 def _from_deep(samples: NDArray[Any], image: ImageFile.ImageFile) -> Bytes:
