@@ -10,7 +10,7 @@ from odd.writers import scan_bytes, segments
 section = Section("Damaged JPEG")
 END = b"\xff\xd9"
 REFUSAL = "damaged or cut short"
-MADE_UP = r"damaged or cut short \(Corrupt JPEG data: .*rows would be made up"
+MADE_UP = r"damaged or cut short \(Corrupt JPEG data: .*rows would be made up|without its last scans"
 for _name, _what, _options in (
     ("", "", {}),
     ("progressive-", ", progressive", {"progressive": True}),

@@ -175,8 +175,7 @@ def _decode_ordinary_jpeg(data: bytes, marks: JpegMarks, decoder: Decoder) -> Te
         return None if pixels is None else upright(pixels, _jpeg_orientation(data, marks))
     if torchcodec_version() is None or marks.orientation != 1:
         return None  # torchcodec 0.17 turns pictures upright by itself and another version may not: left to Pillow
-    refuse_damage(data, marks)
-    return decode_with_torchcodec(data, marks)
+    return decode_with_torchcodec(data, marks) if refuse_damage(data, marks) else None
 
 
 def _jpeg_orientation(data: bytes, marks: JpegMarks) -> int:
