@@ -40,6 +40,7 @@ from holdfast.errors import DataError
 # The function, the file and the line of its source, before what libpng said.
 _FROM_TORCHCODEC = re.compile(r"^\w+, \S+:\d+, (?=decode_)")
 
+_NOT_READ = re.compile(r"^Unsupported|requires the 'imagecodecs'")  # in Pillow's and tifffile's words
 Decoder = Literal["auto", "torchcodec", "pillow"]
 
 
@@ -110,6 +111,8 @@ def decode_image(
         message = _FROM_TORCHCODEC.sub("", str(error).splitlines()[0]) if str(error) else repr(error)
         if "Decompressed data too large" in message or "memory used in text chunks" in message:
             raise DataError(f"{where}refused as a decompression bomb (in its metadata: {message}).") from error
+        if isinstance(error, NotImplementedError) or _NOT_READ.search(message):
+            raise DataError(f"{where}cannot be decoded: {message}; write it as PNG.") from error
         raise DataError(f"{where}damaged or cut short ({message}).") from error
     return to_channels(pixels, channels)
 

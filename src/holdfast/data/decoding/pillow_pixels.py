@@ -38,6 +38,8 @@ def pixels_of(image: ImageFile.ImageFile, data: bytes, png: PngHeader | None = N
         return channels_first(*_wide_png(image, data, png))
     if image.format == "TIFF":
         _use_native_order(image)
+    if image.format == "JPEG2000":
+        _refuse_wide_colour(data)
     rawmode = _rawmode(image)
     area = image.tile[0].extents if image.format == "GIF" and image.tile else None
     image.load()
@@ -75,6 +77,18 @@ def _values(image: ImageFile.ImageFile, data: bytes, png: PngHeader | None) -> t
     if mode == "LA" or mode == "RGBA" or image.has_transparency_data:
         return _split(image if mode == "LA" else image.convert("RGBA"))
     return np.array(image.convert("RGB")), None
+
+
+def _refuse_wide_colour(data: bytes) -> None:
+    """Raises UnsupportedKind for JPEG 2000 of several components deeper than 8 bits, whose white Pillow makes black.
+
+    It rounds their values to 8 bits, and what is rounded up to 256 becomes 0. Source: ITU-T T.800, A.5.1 (SIZ).
+    """
+    start = data.find(b"\xff\x4f\xff\x51")
+    number = int.from_bytes(data[start + 40 : start + 42], "big")
+    bits = [(one & 0x7F) + 1 for one in data[start + 42 : start + 42 + 3 * number : 3]]
+    if start >= 0 and number > 1 and max(bits, default=8) > 8:
+        raise UnsupportedKind(f"a JPEG 2000 of {number} components of {max(bits)} bits; write it as PNG or TIFF")
 
 
 def _refuse_beyond_palette(image: Image.Image) -> None:
