@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -186,7 +184,7 @@ def _all_facts(
     root, pictures = layout.root, layout.pictures
     if root is not None:
         return in_threads(
-            lambda i: probe_without_likeness(Path(os.path.join(root, layout.names[i])), layout.names[i], keep=likeness),
+            lambda i: probe_without_likeness(root / layout.names[i], layout.names[i], keep=likeness),
             len(layout.names),
             workers,
             progress,

@@ -33,7 +33,7 @@ from holdfast.data.decoding.orientation import orientation_of, upright
 from holdfast.data.decoding.pillow_pixels import channels_first, pixels_of
 from holdfast.data.decoding.png_chunks import PIXELS, SHOWN, PngHeader, only, read_header, refuse_missing_rows
 from holdfast.data.decoding.quiet import quiet
-from holdfast.data.decoding.tiff_kinds import describe_tiff, is_plain, refuse_camera_raw
+from holdfast.data.decoding.tiff_kinds import describe_tiff, is_plain, refuse_camera_raw, refuse_wrong_tags
 from holdfast.data.decoding.tiff_samples import read_samples
 from holdfast.errors import DataError
 
@@ -145,6 +145,7 @@ def _decode_deep_tiff(data: bytes) -> Tensor | None:
         with quiet(), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             _refuse_bomb(*image.size)
             refuse_camera_raw(image)
+            refuse_wrong_tags(image, len(data))
             if is_plain(image):
                 return None
     except UnidentifiedImageError:

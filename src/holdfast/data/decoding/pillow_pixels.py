@@ -19,6 +19,7 @@ from torch import Tensor
 from holdfast.data.decoding.depth import Bytes, from_bits, from_signed, from_wide
 from holdfast.data.decoding.image_kinds import UnsupportedKind
 from holdfast.data.decoding.png_chunks import PngHeader
+from holdfast.data.decoding.tiff_kinds import narrow_palette
 
 BACKGROUND = 255  # what shows through transparent pixels: white
 
@@ -70,6 +71,8 @@ def _values(image: ImageFile.ImageFile, data: bytes, png: PngHeader | None) -> t
         return np.array(_lab_to_rgb(image)), None
     if mode == "P" and image.format in ("PNG", "BMP", "DIB"):
         _refuse_beyond_palette(image)
+    if image.format == "TIFF" and (palette := narrow_palette(image)) is not None:
+        return palette[np.asarray(image)], None
     if mode in ("La", "RGBa"):
         return _split(image.convert({"La": "LA", "RGBa": "RGBA"}[mode]))
     if image.format == "TGA" and mode == "RGBA" and not data[17] & 0x0F:
