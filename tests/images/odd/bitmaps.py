@@ -211,3 +211,10 @@ section.refuses(
     lambda: encoded(noise(40, 48), "JPEG2000", irreversible=False)[:1500],
     "damaged or cut short",
 )
+# ITU-T T.800, A.5.1: one component's depth is patched into a picture that Pillow writes with 8 bits.
+_JP2 = encoded(noise(48, 64), "JPEG2000", irreversible=False)
+_SIZ = _JP2.find(b"\xff\x4f\xff\x51") + 42
+section.refuses(
+    "rgb-16.jp2", "JPEG 2000, RGB, 16 bits: its only reader here makes white black",
+    b"".join([_JP2[:_SIZ], b"\x0f\1\1" * 3, _JP2[_SIZ + 9 :]]), "a JPEG 2000 of 3 components of 16 bits",
+)  # fmt: skip

@@ -1,16 +1,20 @@
 """JPEGs that are cut or overwritten: libjpeg paints over what is missing, and here that is an error."""
 
+# a specimen a line reads best
+
 from __future__ import annotations
+
+import re
 
 import numpy as np
 
-from odd.specimen import Section, encoded, noise
+from odd.specimen import Section, encoded, noise, tiles
 from odd.writers import scan_bytes, segments
 
 section = Section("Damaged JPEG")
 END = b"\xff\xd9"
 REFUSAL = "damaged or cut short"
-MADE_UP = r"damaged or cut short \(Corrupt JPEG data: .*rows would be made up"
+MADE_UP = r"damaged or cut short \(Corrupt JPEG data: .*rows would be made up|without its last scans"
 for _name, _what, _options in (
     ("", "", {}),
     ("progressive-", ", progressive", {"progressive": True}),
@@ -82,3 +86,25 @@ section.refuses("start-only.jpg", "its first three bytes alone", b"\xff\xd8\xff"
 section.refuses("start-zeros.jpg", "its first three bytes, then zeros", b"\xff\xd8\xff" + bytes(5000), REFUSAL)
 section.refuses("text-mode.jpg", "carried over as text: every LF made CRLF", _whole.replace(b"\n", b"\r\n"), REFUSAL)
 section.refuses("utf-8.jpg", "read and written again as UTF-8 text", _whole.decode("latin-1").encode(), "not an image")
+
+_COARSE = encoded(tiles(), "JPEG", progressive=True)
+_SCANS = [m.start() for m in re.finditer(b"\xff\xda", _COARSE)]
+for _k in (1, len(_SCANS) // 2, len(_SCANS) - 1):
+    section.refuses(
+        f"scans-{_k}.jpg", f"progressive, cut cleanly after its scan {_k} of {len(_SCANS)}",
+        _COARSE[: _SCANS[_k]] + b"\xff\xd9", "without its last scans",
+    )  # fmt: skip
+_SOUND = encoded(noise(96, 128), "JPEG", quality=90)
+_INSIDE = scan_bytes(_SOUND)[0] + 60
+section.refuses(
+    "marker-inside.jpg",
+    "a byte of its data turned into a marker",
+    _SOUND[:_INSIDE] + b"\xff\xde" + _SOUND[_INSIDE + 2 :],
+    "damaged or cut short",
+)
+section.refuses(
+    "start-inside.jpg",
+    "a start marker amid its data",
+    _SOUND[:_INSIDE] + b"\xff\xd8" + _SOUND[_INSIDE:],
+    "damaged or cut short",
+)

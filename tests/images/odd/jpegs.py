@@ -216,3 +216,11 @@ section.refuses(
     _progressive[:-2] + _progressive[_first : _first + 14] * 600 + _progressive[-2:],
     "a progressive JPEG of more than 500 scans",
 )
+
+section.shows("icc-part.jpg", "the first of two parts of a colour profile, alone",
+              with_segment(PLAIN, 0xE2, b"ICC_PROFILE\0\1\2" + bytes(99)), TILES, "the profile is left alone", **LOSSY)  # fmt: skip
+section.shows("adobe-2.jpg", "Adobe's marker with a transform that three colours do not have",
+              with_segment(without_segments(PLAIN, 0xE0), 0xEE, b"Adobe\0\x64\0\0\0\0\2"), TILES, "taken as YCbCr", **LOSSY)  # fmt: skip
+section.shows("xmp-quotes.jpg", "orientation 6 in XMP alone, written as XML also may be",
+              with_segment(PLAIN, 0xE1, b"http://ns.adobe.com/xap/1.0/\0<rdf:Description tiff:Orientation = '6'/>"),
+              turned(TILES, 6), "upright", **LOSSY)  # fmt: skip

@@ -276,3 +276,66 @@ section.refuses(
     SIGNATURE.replace(b"\r\n", b"\n") + _GOOD[8:],
     "a PNG damaged by a transfer as text",
 )
+
+# What the standard forbids, and what decoders disagree upon.
+_BODY = zlib.compress(b"".join(b"\0" + row.tobytes() for row in RGB))
+_HEAD = struct.pack(">IIBBBBB", RGB.shape[1], RGB.shape[0], 8, 2, 0, 0, 0)
+
+
+def _whole(*chunks: bytes, head: bytes = _HEAD) -> bytes:
+    return SIGNATURE + chunk(b"IHDR", head) + b"".join(chunks) + chunk(b"IEND")
+
+
+for _name, _idle in (("gamma", b"gAMA"), ("chroma", b"cHRM"), ("size", b"pHYs"), ("bits", b"sBIT"), ("text", b"tEXt")):
+    section.shows(
+        f"short-{_name}.png",
+        f"a chunk {_idle.decode()} that is too short",
+        _whole(chunk(_idle, b""), chunk(b"IDAT", _BODY)),
+        RGB,
+        "as stored",
+    )
+section.shows("empty-idat.png", "empty chunks of pixels between the others",
+              _whole(chunk(b"IDAT"), chunk(b"IDAT", _BODY[:9]), chunk(b"IDAT"), chunk(b"IDAT", _BODY[9:])), RGB, "as stored")  # fmt: skip
+section.shows("animation-broken.png", "APNG whose frames make no sense beside a sound still picture",
+              _whole(chunk(b"acTL", b"\0"), chunk(b"fcTL", b"\0"), chunk(b"IDAT", _BODY)), RGB, "the still picture")  # fmt: skip
+for _name, _what, _data, _refusal in (
+    ("no-checksum", "no checksum at the end of its pixels", _whole(chunk(b"IDAT", _BODY[:-4])), "damaged or cut short"),
+    ("two-headers", "its header twice", _whole(chunk(b"IHDR", _HEAD), chunk(b"IDAT", _BODY)), "IHDR is there twice"),
+    (
+        "apart",
+        "pixels in two places",
+        _whole(chunk(b"IDAT", _BODY[:9]), chunk(b"tIME", bytes(7)), chunk(b"IDAT", _BODY[9:])),
+        "interrupted by chunk tIME",
+    ),
+    (
+        "unknown-needed",
+        "a critical chunk that nobody knows",
+        _whole(chunk(b"ABCD"), chunk(b"IDAT", _BODY)),
+        "knows none of that name",
+    ),
+    (
+        "compression-1",
+        "a compression that PNG does not have",
+        _whole(chunk(b"IDAT", _BODY), head=_HEAD[:10] + b"\1\0\0"),
+        "which PNG does not have",
+    ),
+    (
+        "depth-3",
+        "grey of 3 bits",
+        _whole(chunk(b"IDAT", _BODY), head=_HEAD[:8] + b"\3\0\0\0\0"),
+        "which PNG does not have",
+    ),
+    (
+        "no-palette",
+        "numbers of a palette, and no palette",
+        _whole(chunk(b"IDAT", _BODY), head=_HEAD[:9] + b"\3\0\0\0"),
+        "it has none",
+    ),
+    (
+        "beyond-palette",
+        "numbers beyond its palette",
+        png_of(RGB[..., 0], 8, 3, chunk(b"PLTE", bytes(12))),
+        "of a palette of 4",
+    ),
+):
+    section.refuses(f"{_name}.png", _what, _data, _refusal)

@@ -1,5 +1,7 @@
 """TIFFs: byte orders, depths, signs, floats, planes, alpha, colour models."""
 
+# ruff: noqa: E501  # a specimen a line reads best
+
 from __future__ import annotations
 
 import struct
@@ -513,4 +515,45 @@ section.refuses(
     "seven bands, 16 bits",
     tiff(_strip(noise(H, W, 7, top=65536), "<"), W, H, bits=[16] * 7, samples=7),
     "a TIFF of 7 bands, none of them named a colour",
+)
+
+# What other programs write, and what is wrong in a way that Pillow passes over.
+_CMYK = noise(channels=4, top=65536, seed=12)
+_PARTS = np.rint((65535.0 - _CMYK[..., :3]) * (65535.0 - _CMYK[..., 3:]) / 65535 / 65535 * 255)
+for _planar, _word in ((1, ""), (2, ", each colour apart")):
+    _stored = np.moveaxis(_CMYK, -1, 0) if _planar == 2 else _CMYK
+    section.shows(
+        f"cmyk-16-{_planar}.tif", f"CMYK, 16 bits{_word}",
+        tiff(_stored.astype("<u2").tobytes(), W, H, bits=[16] * 4, samples=4, photometric=5, planar=_planar,
+             **({"offsets": [8 + k * H * W * 2 for k in range(4)], "counts": [H * W * 2] * 4} if _planar == 2 else {})),
+        _PARTS, "converted by parts, no profile", tolerance=1,
+    )  # fmt: skip
+_COLOURS_8 = np.random.default_rng(13).integers(0, 256, (256, 3))
+section.shows("palette-of-bytes.tif", "a palette whose values old writers left within 0 … 255",
+              tiff(GREY.tobytes(), W, H, photometric=3, colours=_COLOURS_8.T.ravel().tolist()), _COLOURS_8[GREY], "the palette's colours")  # fmt: skip
+section.refuses("palette-short.tif", "a palette of 16 colours for 8 bits",
+                tiff(GREY.tobytes(), W, H, photometric=3, colours=_COLOURS_8[:16].T.ravel().tolist()), "its palette has 48 values")  # fmt: skip
+section.refuses(
+    "strip-at-0.tif",
+    "a strip that is said to lie in the header",
+    tiff(GREY.tobytes(), W, H, offsets=0),
+    "of its pixels lie at byte 0",
+)
+section.refuses(
+    "strip-outside.tif",
+    "a strip outside the file",
+    tiff(GREY.tobytes(), W, H, offsets=10**6),
+    "of its pixels lie at byte 1,000,000",
+)
+section.refuses(
+    "predictor-3.tif",
+    "floats stored as differences",
+    tiff(zlib.compress(bytes(H * W * 4)), W, H, bits=32, format=3, compression=8, predictor=3),
+    "predictor 3",
+)
+section.refuses(
+    "compression-unknown.tif",
+    "a compression that nobody knows",
+    tiff(GREY.tobytes(), W, H, compression=12345),
+    "compression 12345",
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -185,7 +184,7 @@ def _all_facts(
     root, pictures = layout.root, layout.pictures
     if root is not None:
         return in_threads(
-            lambda i: probe_without_likeness(Path(f"{root}/{layout.names[i]}"), layout.names[i], keep=likeness),
+            lambda i: probe_without_likeness(root / layout.names[i], layout.names[i], keep=likeness),
             len(layout.names),
             workers,
             progress,

@@ -8,13 +8,13 @@ file knows nothing of folders, labels or models.
 from __future__ import annotations
 
 import io
-import struct
-import zlib
+import re
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal, cast
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from holdfast.data.decoding.channels import to_channels
@@ -31,12 +31,16 @@ from holdfast.data.decoding.jpeg_pixels import (
 )
 from holdfast.data.decoding.orientation import orientation_of, upright
 from holdfast.data.decoding.pillow_pixels import channels_first, pixels_of
-from holdfast.data.decoding.png_chunks import PngHeader, read_header, refuse_missing_rows
+from holdfast.data.decoding.png_chunks import PIXELS, SHOWN, PngHeader, only, read_header, refuse_missing_rows
 from holdfast.data.decoding.quiet import quiet
-from holdfast.data.decoding.tiff_kinds import describe_tiff, is_plain, refuse_camera_raw
+from holdfast.data.decoding.tiff_kinds import describe_tiff, is_plain, refuse_camera_raw, refuse_wrong_tags
 from holdfast.data.decoding.tiff_samples import read_samples
 from holdfast.errors import DataError
 
+# The function, the file and the line of its source, before what libpng said.
+_FROM_TORCHCODEC = re.compile(r"^\w+, \S+:\d+, (?=decode_)")
+
+_NOT_READ = re.compile(r"^Unsupported|requires the 'imagecodecs'")  # in Pillow's and tifffile's words
 Decoder = Literal["auto", "torchcodec", "pillow"]
 
 
@@ -101,10 +105,14 @@ def decode_image(
         raise DataError(f"{where}cannot be decoded: {error}.") from error
     except (_Bomb, Image.DecompressionBombError) as error:
         raise DataError(f"{where}refused as a decompression bomb ({error}).") from error
-    except (OSError, RuntimeError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error) as error:
-        message = str(error).splitlines()[0] if str(error) else repr(error)
+    except MemoryError as error:
+        raise DataError(f"{where}needs more memory to decode than there is.") from error
+    except Exception as error:  # what a decoder raises over a damaged file: OSError, SyntaxError, AssertionError …
+        message = _FROM_TORCHCODEC.sub("", str(error).splitlines()[0]) if str(error) else repr(error)
         if "Decompressed data too large" in message or "memory used in text chunks" in message:
             raise DataError(f"{where}refused as a decompression bomb (in its metadata: {message}).") from error
+        if isinstance(error, NotImplementedError) or _NOT_READ.search(message):
+            raise DataError(f"{where}cannot be decoded: {message}; write it as PNG.") from error
         raise DataError(f"{where}damaged or cut short ({message}).") from error
     return to_channels(pixels, channels)
 
@@ -118,8 +126,11 @@ def _decode(data: bytes, kind: str, decoder: Decoder, marks: JpegMarks | None) -
         if decoder != "pillow" and png.is_ordinary and torchcodec_version() is not None:
             from torchcodec.decoders import decode_png
 
+            if png.names - PIXELS:  # libpng prints what it dislikes about the others
+                data = only(data, PIXELS)
             return cast(Tensor, decode_png(data, mode="GRAY" if png.colour_type == 0 else "RGB"))
         refuse_missing_rows(data, png)
+        data = only(data, SHOWN)
         return _decode_with_pillow(data, kind, png)
     if kind == "TIFF":
         pixels = _decode_deep_tiff(data)
@@ -134,6 +145,7 @@ def _decode_deep_tiff(data: bytes) -> Tensor | None:
         with quiet(), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             _refuse_bomb(*image.size)
             refuse_camera_raw(image)
+            refuse_wrong_tags(image, len(data))
             if is_plain(image):
                 return None
     except UnidentifiedImageError:
@@ -167,8 +179,7 @@ def _decode_ordinary_jpeg(data: bytes, marks: JpegMarks, decoder: Decoder) -> Te
         return None if pixels is None else upright(pixels, _jpeg_orientation(data, marks))
     if torchcodec_version() is None or marks.orientation != 1:
         return None  # torchcodec 0.17 turns pictures upright by itself and another version may not: left to Pillow
-    refuse_damage(data, marks)
-    return decode_with_torchcodec(data, marks)
+    return decode_with_torchcodec(data, marks) if refuse_damage(data, marks) else None
 
 
 def _jpeg_orientation(data: bytes, marks: JpegMarks) -> int:
@@ -179,7 +190,11 @@ def _jpeg_orientation(data: bytes, marks: JpegMarks) -> int:
 
 
 def _decode_with_pillow(data: bytes, kind: str, png: PngHeader | None) -> Tensor:
-    opened = partial(open_heif, data) if kind == "HEIF" else partial(Image.open, io.BytesIO(data), formats=[kind])
+    opened: Callable[[], ImageFile.ImageFile] = partial(Image.open, io.BytesIO(data), formats=[kind])
+    if kind == "HEIF":
+        opened = partial(open_heif, data)
+    elif kind == "PNG":  # opened by itself, it says what is wrong
+        opened = partial(PngImagePlugin.PngImageFile, io.BytesIO(data))
     with quiet() as complaints, opened() as image:
         _refuse_bomb(*image.size)
         pixels = pixels_of(image, data, png)

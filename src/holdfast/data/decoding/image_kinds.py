@@ -18,6 +18,7 @@ FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)  # some builds o
 _COUNTED = (b"\0\0\1\0", b"\0\0\2\0")  # icons: the number of their pictures follows; a TGA begins so too
 
 HEAD_BYTES = 4096  # `kind_of` and `describe` look no further than this, and at the last bytes for a TGA
+_TEXT = bytes([9, 10, 12, 13, *range(32, 127)])  # the characters of ASCII that show, and white space
 _TGA_FOOTER = b"TRUEVISION-XFILE.\0"
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"}
 _DIB_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
@@ -56,6 +57,16 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"qoif", "it is QOI, which is not opened; convert it to PNG"),
     (b"P7\n", "it is a PAM picture, which is not opened; convert it to PNG"),
     (b"PF\n", "it is a colour PFM picture, which is not opened; convert it to PNG"),
+    (b"II\xbc\1", "it is JPEG XR, which is not opened; convert it to PNG"),
+    (b"\n\5\1", "it is PCX, which is not opened; convert it to PNG"),
+    (b"\1\xda", "it is an SGI picture, which is not opened; convert it to PNG"),
+    (b"\x59\xa6\x6a\x95", "it is a Sun raster, which is not opened; convert it to PNG"),
+    (b"/* XPM */", "it is XPM, which is not opened; convert it to PNG"),
+    (b"#define ", "it is XBM or the source of a program, which is not opened; convert a picture to PNG"),
+    (b"BLP1", "it is a BLP texture, which is not opened; convert it to PNG"),
+    (b"BLP2", "it is a BLP texture, which is not opened; convert it to PNG"),
+    (b"\xd7\xcd\xc6\x9a", "it is a Windows metafile; export it as PNG"),
+    (b"\1\0\0\0\x6c\0\0\0", "it is a Windows metafile; export it as PNG"),
     (b"FLIF", "it is FLIF, which is not opened; convert it to PNG"),
     (b"BPG\xfb", "it is BPG, which is not opened; convert it to PNG"),
     (b"\x8aMNG", "it is an MNG animation, which is not opened; convert it to PNG"),
@@ -144,6 +155,8 @@ def describe(data: bytes, size: int | None = None) -> str:
         return "it is a video or a sound (RIFF)"
     if data[128:132] == b"DICM":
         return "it is a DICOM file, which is not opened; export it as PNG"
+    if data[257:262] == b"ustar":
+        return "it is a tar archive; unpack it"
     if data[:2] == b"\xff\xd8":
         return "it begins like a JPEG and goes on as none"
     if not any(data[:HEAD_BYTES]):
@@ -153,7 +166,11 @@ def describe(data: bytes, size: int | None = None) -> str:
         return f"a JPEG begins only at byte {junk:,}; take away what stands before it"
     if b"\r\n\x1a\n" not in data[:8] and data[:4] == b"\x89PNG":
         return "it is a PNG damaged by a transfer as text"
-    return f"{size:,} byte{'s' if size != 1 else ''} that no decoder recognises"
+    junk = data[:HEAD_BYTES].find(b"\x89PNG\r\n\x1a\n")
+    if junk > 0:
+        return f"a PNG begins only at byte {junk:,}; take away what stands before it"
+    text = "it looks like text: " if size > 1 and data[:HEAD_BYTES].translate(None, _TEXT) == b"" else ""
+    return f"{text}{size:,} byte{'s' if size != 1 else ''} that no decoder recognises"
 
 
 def _kind_of_boxes(data: bytes) -> str | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 _ALONE = frozenset([0x01, *range(0xD0, 0xD8)])  # markers without a length
 _FRAMES = frozenset([0xF7, 0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
 _ORIENTATION = 0x0112
-_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>\s*)([0-9])""")
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
@@ -100,13 +100,42 @@ def without_strays(data: bytes) -> bytes:
     return data
 
 
+def without_remarks(data: bytes) -> bytes:
+    """Returns the JPEG with nothing in its header that libjpeg only remarks upon, so that it tells of damage alone.
+
+    Parts of a colour profile are taken out; a version of JFIF and a transform of Adobe's that it does not know become
+    those that it assumes instead.
+    """
+    parts, place = [data[:2]], 2
+    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
+        mark = data[place + 1]
+        end = place + (
+            1 if mark == 0xFF else 2 if mark in _ALONE else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        )
+        segment = data[place:end]
+        if mark == 0xE0 and segment[4:9] == b"JFIF\0":
+            segment = segment[:9] + b"\1" + segment[10:]
+        elif mark == 0xEE and segment[4:9] == b"Adobe" and len(segment) >= 16 and segment[15]:
+            # libjpeg assumes YCbCr of three components and YCCK of four.
+            segment = segment[:15] + (b"\2" if _num_components(data) == 4 else b"\1") + segment[16:]
+        if not (mark == 0xE2 and segment[4:16] == b"ICC_PROFILE\0"):
+            parts.append(segment)
+        place = end
+    return b"".join([*parts, data[place:]])
+
+
+def _num_components(data: bytes) -> int:
+    marks = read_marks(data)
+    return marks.components if marks is not None else 0
+
+
 def _orientation(exif: bytes | None, xmp: bytes | None) -> int | None:
     """EXIF's word counts, XMP's only where EXIF has none. As Pillow reads both."""
     if exif is not None:
         found = _exif_orientation(exif[6:])
         if found != 0:
             return found
-    match = _XMP_ORIENTATION.search(xmp) if xmp is not None else None
+    match = XMP_ORIENTATION.search(xmp) if xmp is not None else None
     return _within_range(int(match[1])) if match else 1
 
 

@@ -16,11 +16,15 @@ import torch
 from torch import Tensor
 
 from holdfast.data.decoding.image_kinds import UnsupportedKind
-from holdfast.data.decoding.jpeg_marks import JpegMarks
+from holdfast.data.decoding.jpeg_marks import JpegMarks, without_remarks
+from holdfast.data.decoding.jpeg_scans import refuse_missing_scans
 
 FACTORS = (8, 4, 2)  # by which libjpeg-turbo reduces with its fast arithmetic; it is slower at the eighths in between
 
 _MAX_SCANS = 500  # libjpeg-turbo's own measure; a thousand scans of a large picture take hours
+# What libjpeg remarks upon and decodes rightly all the same.
+_REMARKS = ("Unknown Adobe color transform", "Warning: unknown JFIF revision", "Corrupt JPEG data: bad ICC marker")
+_DAMAGE = ("Corrupt JPEG data", "Premature end", "Inconsistent progression")
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
 
@@ -54,17 +58,23 @@ def decode_strictly(data: bytes, marks: JpegMarks, factor: int = 1) -> Tensor | 
     return None if pixels is None else torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def refuse_damage(data: bytes, marks: JpegMarks) -> None:
-    """Raises ValueError when libjpeg warns about the data. Decodes at an eighth of the size, for another decoder."""
+def refuse_damage(data: bytes, marks: JpegMarks) -> bool:
+    """Raises ValueError when libjpeg warns about the data. Decodes at an eighth of the size, for another decoder.
+
+    Returns:
+        False where simplejpeg could not decode it at all.
+    """
     _refuse_open_end(data, marks)
     if simplejpeg_version() is not None and marks.components in (1, 3, 4):
         space = {1: "GRAY", 3: "RGB", 4: "CMYK"}[marks.components]
-        _strictly(data, space, {"min_height": 1, "min_width": 1, "min_factor": 8})
+        return _strictly(data, space, {"min_height": 1, "min_width": 1, "min_factor": 8}) is not None
+    return True
 
 
 def _refuse_open_end(data: bytes, marks: JpegMarks) -> None:
     if data.rfind(b"\xff\xd9", marks.scan) < 0:
         raise ValueError("a JPEG without its end marker: cut short")
+    refuse_missing_scans(data, marks)
 
 
 def refuse_kind(data: bytes, marks: JpegMarks) -> None:
@@ -86,14 +96,20 @@ def refuse_kind(data: bytes, marks: JpegMarks) -> None:
 def _strictly(data: bytes, space: str, scale: dict[str, int]) -> Any:
     from simplejpeg import decode_jpeg
 
+    message = ""
+    for known in (data, None):
+        try:
+            return decode_jpeg(without_remarks(data) if known is None else known, space, strict=True, **scale)
+        except ValueError as error:
+            message = str(error)
+            if not message.startswith(_REMARKS):
+                if message.startswith(_DAMAGE) and not _is_padding(data, message):
+                    raise ValueError(f"{message}: rows would be made up") from error
+                break
+    if _EXTRANEOUS.search(message) is None and not message.startswith(_REMARKS):
+        return None  # a kind that simplejpeg does not know, or damage that ends decoding: Pillow's answer counts
     try:
-        return decode_jpeg(data, colorspace=space, strict=True, **scale)
-    except ValueError as error:
-        message = str(error)
-        if message.startswith(("Corrupt JPEG data", "Premature end")) and not _is_padding(data, message):
-            raise ValueError(f"{message}: rows would be made up") from error
-    try:  # a harmless remark, or a kind that simplejpeg does not know
-        return decode_jpeg(data, colorspace=space, strict=False, **scale)
+        return decode_jpeg(data, space, strict=False, **scale)
     except ValueError:
         return None
 
@@ -111,4 +127,5 @@ def decode_with_torchcodec(data: bytes, marks: JpegMarks) -> Tensor:
     """Returns `[1|3, H, W]` uint8 as torchcodec decodes it."""
     from torchcodec.decoders import decode_jpeg
 
+    data = without_remarks(data)  # libjpeg would print its remarks
     return cast(Tensor, decode_jpeg(data, mode="GRAY" if marks.components == 1 else "RGB"))

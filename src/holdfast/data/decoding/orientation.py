@@ -7,6 +7,8 @@ import struct
 from PIL import ExifTags, Image
 from torch import Tensor
 
+from holdfast.data.decoding.jpeg_marks import XMP_ORIENTATION
+
 
 def upright(pixels: Tensor, orientation: int) -> Tensor:
     """Returns a view of `[C, H, W]` pixels turned as EXIF asks (JEITA CP-3451, tag 0x0112); 1 changes nothing."""
@@ -25,7 +27,11 @@ def orientation_of(image: Image.Image) -> int:
     Metadata that cannot be read is no reason to refuse a picture: without it, it lies as it was stored.
     """
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        value = image.getexif().get(ExifTags.Base.Orientation)
+        if value is None:  # Pillow reads XMP too, but not as freely written as XML may be
+            xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+            match = XMP_ORIENTATION.search(xmp.encode() if isinstance(xmp, str) else xmp)
+            value = int(match[1]) if match else 1
     except (ValueError, SyntaxError, OSError, TypeError, KeyError, IndexError, OverflowError, struct.error):
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 
 from PIL import _imaging
 
+# Python prints errors that are logged where nobody listens; what is wrong with a file, we say once ourselves.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 _lock = threading.Lock()
 _depth = 0
 _saved: warnings.catch_warnings | None = None

@@ -214,7 +214,10 @@ def _files_and_sets(table: Table, image_dir: Path | None, file_column: str | Non
             try:
                 path = files.find(row.cells[file_place])
             except NameProblem as problem:
-                problems.append(f"line {row.line}: {problem}")
+                text = "".join(
+                    c if c.isprintable() else repr(c)[1:-1] for c in str(problem)
+                )  # a name may hold a line break
+                problems.append(f"line {row.line}: {text}")
         if set_place is not None:
             cell = trim(row.cells[set_place])
             set_name = SET_VALUES.get(cell.lower(), "")

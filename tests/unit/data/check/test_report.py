@@ -42,6 +42,17 @@ def test_a_sound_folder_has_no_errors_and_no_warnings(faulty: ModuleType, tmp_pa
     assert _snapshot(tmp_path) == before
 
 
+def test_pictures_named_by_absolute_paths_are_read_where_they_are(faulty: ModuleType, tmp_path: Path) -> None:
+    """A table may name pictures outside its own folder by their whole paths."""
+    root = faulty.make_sound_folder(tmp_path / "data")
+    files = sorted((root / "train").rglob("*.jpg"))
+    (tmp_path / "beside").mkdir()
+    table = tmp_path / "beside" / "table.csv"
+    table.write_text("path,label\n" + "".join(f"{f},{f.parent.name}\n" for f in files), encoding="utf-8")
+    report = check_data(str(table))
+    assert report.ok and len(report.facts) == len(files) > 0
+
+
 def test_every_fault_is_found_at_once_and_by_name(faulty: ModuleType, tmp_path: Path) -> None:
     """One pass over a folder with everything wrong names each file under its own code, and nothing else."""
     report = check_data(str(faulty.make_faulty_folder(tmp_path)), group_by=r"/(\d+)\.jpg")

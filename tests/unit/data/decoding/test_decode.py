@@ -397,7 +397,7 @@ class TestNotAnImage:
         ("data", "message"),
         [
             (b"", "the file is empty (0 bytes)."),
-            (b"hello, this is text\n", "not an image (20 bytes that no decoder recognises)."),
+            (b"hello, this is text\n", "not an image (it looks like text: 20 bytes that no decoder recognises)."),
             (b"<!DOCTYPE html>\n<html><body>404</body></html>", "not an image (it looks like a web page)."),
             (b"  \n<HTML><body>moved</body></HTML>", "not an image (it looks like a web page)."),
             (

@@ -64,3 +64,9 @@ def test_floats_without_any_number_are_refused() -> None:
     """A picture of NaN is no picture, and does not become black."""
     with pytest.raises(ValueError, match="none of its values is a finite number"):
         from_wide(np.full((2, 2), np.nan, np.float32))
+
+
+def test_the_whole_range_of_doubles_is_scaled() -> None:
+    """The distance of the lowest and the highest double is more than a double holds; they are black and white."""
+    ends = np.finfo(np.float64)
+    assert from_wide(np.array([[ends.min, 0.0, ends.max]])).tolist() == [[0, 128, 255]]

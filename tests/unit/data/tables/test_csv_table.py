@@ -5,7 +5,7 @@ import pytest
 
 from holdfast.data import Collection, read_csv
 from holdfast.data.files import FilePictures
-from holdfast.data.tables.csv_table import files_and_sets
+from holdfast.data.tables.csv_table import TableProblems, files_and_sets
 from holdfast.data.tables.table import read_rows
 from holdfast.errors import DataError
 
@@ -339,6 +339,15 @@ class TestNotices:
             (picture_folder / name).write_bytes((picture_folder / "red/1.jpg").read_bytes())
         text = "file,label\n" + "".join(f'"{n.replace(chr(34), chr(34) * 2)}",{k % 2}\n' for k, n in enumerate(names))
         assert summary(read(picture_folder, text))[0] == names
+
+    def test_a_missing_name_with_a_line_break_is_told_in_one_line(self, picture_folder: Path) -> None:
+        """Each problem is one line, whatever the name holds."""
+        table = picture_folder / "broken.csv"
+        table.write_text('path,label\n"no\nwhere.png",a\n', encoding="utf-8")
+        with pytest.raises(TableProblems) as caught:
+            read_csv(table)
+        (problem,) = caught.value.problems
+        assert problem.endswith(r"no\nwhere.png is not there") and problem.isprintable()
 
     def test_a_column_named_fold_or_set_may_hold_something_else(self, picture_folder: Path) -> None:
         """Numbers of folds divide nothing, and that is said; a column of sets beside it does."""
