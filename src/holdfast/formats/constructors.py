@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from holdfast.formats.arrays import ArrayType, InertArray
 from holdfast.formats.inert import Damage, Global, InertObject, TorchName, TorchSize
 from holdfast.formats.lazy_tensor import ITEM_BYTES, LazyTensor, Storage
+from holdfast.formats.other_devices import FROM_ARRAY, FROM_TENSOR, of_other_device
 
 Args = tuple[Any, ...]
 
@@ -218,6 +219,10 @@ def _whole_of_wrapper(args: Args, state: Any) -> Any:
     return local if isinstance(local, LazyTensor) and local.shape == tuple(args[2]) else NotImplemented
 
 
+def _of_other_device(args: Args, charge: Charge) -> Any:
+    return of_other_device(args, charge.memory)
+
+
 def _reconstructed(args: Args, _: Charge) -> Any:
     """(class, base, the base's value): an object as protocols 0 and 1 write it."""
     if len(args) != 3 or not isinstance(args[0], Global):
@@ -274,6 +279,7 @@ CONSTRUCTORS: dict[tuple[str, str], Constructor] = {
     **{(m, "_reconstructor"): _reconstructed for m in ("copy_reg", "copyreg")},
     **{(m, "__newobj__"): _new_object for m in ("copy_reg", "copyreg")},
     **{tuple(name.rsplit(".", 1)): make for name, make in _TENSOR_FUNCTIONS.items()},  # type: ignore[misc]
+    **{("torch._utils", name): _of_other_device for name in FROM_ARRAY + FROM_TENSOR},
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
     ("torch.nn.parameter", "Parameter"): _parameter,

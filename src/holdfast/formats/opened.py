@@ -201,6 +201,11 @@ def _not_dense(record: Any) -> str:
             "one process's piece of a tensor that several share; expected all of it. Open the folder that "
             "torch.distributed.checkpoint wrote, or save with get_model_state_dict(…, full_state_dict=True)."
         )
+    if "_rebuild_meta_tensor" in getattr(record, "full_name", ""):
+        return (
+            "a tensor of the meta device, which has a shape and no values; expected values. They were never in this "
+            "file: save the model once its weights are loaded. The others can be read by .role()."
+        )
     return (
         f"{record!r}; expected a dense tensor. Quantised, sparse and wrapped tensors are not made; read the others by "
         ".role()."

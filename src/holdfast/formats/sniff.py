@@ -22,7 +22,16 @@ _HEAD = 4096
 # torch's magic number as the first pickle of a file has it: in binary, and as decimal digits by protocols 0 and 1.
 _MAGIC = (bytes.fromhex("6cfc9c46f9206aa85019"), b"119547037146038801333356")
 _PHRASES = {"unknown": "of no kind we know", "text": "plain text", "XML": "XML", "JSON": "JSON"}
-_NAMES = {"ONNX", "HDF5 or Keras", "TensorFlow", "TensorFlow Lite", "GGUF", "MessagePack (Flax)"}
+_NAMES = {
+    "ONNX",
+    "HDF5 or Keras",
+    "TensorFlow",
+    "TensorFlow Lite",
+    "GGUF",
+    "MessagePack (Flax)",
+    "Torch7 (Lua)",
+    "MXNet",
+}
 
 
 class Sniffed(NamedTuple):
@@ -49,7 +58,11 @@ def a(kind: str) -> str:
     if kind in _PHRASES:
         return _PHRASES[kind]
     kind = f"{kind} file" if kind in _NAMES else kind
-    return f"an {kind}" if kind.startswith(("empty", "encrypted", "ONNX", "HDF5", "npy", "npz")) else f"a {kind}"
+    return (
+        f"an {kind}"
+        if kind.startswith(("empty", "encrypted", "MXNet", "Exec", "ONNX", "HDF5", "npy", "npz"))
+        else f"a {kind}"
+    )
 
 
 def sniff(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Sniffed:
@@ -59,7 +72,13 @@ def sniff(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Sniffed:
         CheckpointError: there is nothing of that name, or it may not be read.
     """
     path = os.fspath(path)
-    return _folder(path) if os.path.isdir(path) else sniff_bytes(ByteFile(path), limits)  # noqa: PTH112  # importing pathlib costs a third of a whole look
+    if os.path.isdir(path):  # noqa: PTH112  # importing pathlib costs a third of a whole look
+        return _folder(path)
+    found = sniff_bytes(ByteFile(path), limits)
+    index = path.rpartition(".data-")[0] + ".index"  # TensorFlow's values alone are bytes like any others
+    if found.kind == "unknown" and ".data-" in path and os.path.isfile(index):  # noqa: PTH113
+        return Sniffed("TensorFlow", ADVICE["TensorFlow"])
+    return found
 
 
 def sniff_bytes(file: Bytes, limits: Limits = LIMITS) -> Sniffed:
