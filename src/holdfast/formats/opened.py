@@ -177,6 +177,9 @@ def open_sniffed(where: str, found: Sniffed, limits: Limits) -> OpenedCheckpoint
         tree = read_directory(where, limits)
         made = made_by(tree) or "torch.distributed.checkpoint"
         return OpenedCheckpoint(where, found.kind, tree, find_roles(tree, where), made)
+    if found.kind == "unpacked torch zip":
+        tree = read_place(where, limits)
+        return OpenedCheckpoint(where, found.kind, tree, find_roles(tree, where), made_by(tree))
     if found.kind == "folder of weights":
         held = contents(where, sorted(os.listdir(where)))  # noqa: PTH208
         tree = read_folder(where, held, lambda inner: read_place(inner, limits))

@@ -39,8 +39,8 @@ class Sniffed(NamedTuple):
 
     Attributes:
         kind: "torch zip", "torch legacy", "torch tar", "pickle", "safetensors", "safetensors index", "npz", "npy",
-            "TorchScript", "torch.export program", "DCP directory", "Holdfast checkpoint", "Holdfast run", "folder of
-            weights"; what may hold one: "gzip", "zlib", "bzip2", "xz", "lzma", "tar archive", "zip archive"; or one of
+            "TorchScript", "torch.export program", "DCP directory", "unpacked torch zip", "Holdfast checkpoint",
+            "Holdfast run", "folder of weights"; what may hold one: "gzip", "zlib", "bzip2", "xz", "lzma", "tar archive", "zip archive"; or one of
             those that have no weights we read: "web page", "ONNX", "folder of Holdfast checkpoints" ….
         advice: what to do with one that has no weights we read; None for the others.
         file: for a folder of weights, the file to open when there is nothing beside it.
@@ -180,6 +180,8 @@ def _folder(path: str) -> Sniffed:
         return Sniffed("Holdfast run")
     if ".metadata" in names:
         return Sniffed("DCP directory")
+    if {"data.pkl", "version"} <= set(names) and not {"constants.pkl", "code"} & set(names):
+        return Sniffed("unpacked torch zip")
     if steps := [name for name in names if _is_step(path, name)]:
         shown = f"{', '.join(steps[:3])}{' …' if len(steps) > 3 else ''}"
         return Sniffed(STEPS, f"Name the run, or one of {shown}.")
