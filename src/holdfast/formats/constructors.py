@@ -241,7 +241,8 @@ def _array_type(args: Args, _: Charge) -> Any:
 
 
 def _empty_array(args: Args, _: Charge) -> Any:
-    wanted = args and isinstance(args[0], Global) and args[0].full_name == "numpy.ndarray"
+    wanted = args and isinstance(args[0], Global) and args[0].module.split(".")[0] == "numpy"
+    wanted = wanted and args[0].name in ("ndarray", "matrix", "memmap")  # all of them keep the same state
     return InertArray() if wanted else NotImplemented
 
 

@@ -29,6 +29,8 @@ def inner_checkpoint(path: str, names: list[str]) -> str | None:
     if "last_checkpoint" in names:  # detectron2 and mmengine keep the name of the newest in it, or its old path
         last = _line(f"{path}/last_checkpoint").rpartition("/")[2]
         return last if last in names and last.endswith(_ENDINGS) else None
+    if "MLmodel" in names and os.path.isfile(f"{path}/data/model.pth"):  # noqa: PTH113  # MLflow's PyTorch flavor
+        return "data"
     if "checkpoints" in names and os.path.isdir(f"{path}/checkpoints"):  # noqa: PTH112  # see sniff
         held = os.listdir(f"{path}/checkpoints")  # noqa: PTH208
         return "checkpoints" if any(name.endswith(".ckpt") for name in held) else None

@@ -23,7 +23,7 @@ _RECORDS = {
     "metrics", "metric", "history", "histories", "logs", "log", "losses", "results", "result", "stats", "statistics",
     "scores", "curves", "evaluation", "eval", "confusion", "predictions", "outputs",
 }  # fmt: skip
-_ENDINGS = r"[_.]?(state_?dict|weights|params|state|dict)$"
+_ENDINGS = r"[_.\- ]?(state_?dict|weights|params|state|dict)$"
 # Prefixes of a Lightning module's names that stand for models of their own.
 _PARTS = {
     "generator", "discriminator", "gen", "disc", "g", "d", "netg", "netd", "net_g", "net_d", "encoder", "decoder",
@@ -39,12 +39,18 @@ def bare_word(path: Path) -> str:
     return re.sub(_ENDINGS, "", path[-1].lower().strip("_")) if path else ""
 
 
-def expects_weights(path: Path) -> bool:
-    """Returns whether a place of the tree is called as weights are, or is the whole file."""
+def expects_weights(path: Path, *, row: bool = False) -> bool:
+    """Returns whether a place of the tree is called as weights are, or is the whole file.
+
+    Args:
+        row: whether what is there is a list; nothing but an average's parameters is called `ema` and is one.
+    """
     if not path or path[-1].lower().strip("_") == "state":  # anything has a state
         return not path
     words = set(re.split(r"[_.\-]", path[-1].lower()))
     rest = "_".join(sorted(words - _EMA_WORDS - {"dict"}))
+    if row and not rest and words & _EMA_WORDS:
+        return True
     return bare_word((path[-1],)) in MODEL_WORDS or (rest != "" and bool(words & _EMA_WORDS) and rest in MODEL_WORDS)
 
 

@@ -158,7 +158,7 @@ class _Search:
         if module_attributes(node) is not None and (state := module_state(node, self.where, self.spent)):
             self.modules.add(id(state))
             return self.weights, state
-        expected = expects_weights(path)
+        expected = expects_weights(path, row=isinstance(node, (list, tuple)))
         node = by_name(by_text(node) if isinstance(node, dict) else node, expected=expected)
         keyed = _contents(node) if isinstance(node, InertObject) and not is_tensor(node) else None
         if keyed is not None:  # a mapping of a class of its own

@@ -40,8 +40,9 @@ class Sniffed(NamedTuple):
     Attributes:
         kind: "torch zip", "torch legacy", "torch tar", "pickle", "safetensors", "safetensors index", "npz", "npy",
             "TorchScript", "torch.export program", "DCP directory", "unpacked torch zip", "Holdfast checkpoint",
-            "Holdfast run", "folder of weights"; what may hold one: "gzip", "zlib", "bzip2", "xz", "lzma", "tar archive", "zip archive"; or one of
-            those that have no weights we read: "web page", "ONNX", "folder of Holdfast checkpoints" ….
+            "Holdfast run", "folder of weights"; what may hold one: "gzip", "zlib", "bzip2", "xz", "lzma", "tar
+            archive", "zip archive"; or one of those that have no weights we read: "web page", "ONNX", "folder of
+            Holdfast checkpoints" ….
         advice: what to do with one that has no weights we read; None for the others.
         file: for a folder of weights, the file to open when there is nothing beside it.
         archive: of a zip archive, what was opened to look into it.
