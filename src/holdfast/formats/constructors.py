@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from holdfast.formats.arrays import ArrayType, InertArray
+from holdfast.formats.arrays import ADDED_TYPES, ArrayType, InertArray
 from holdfast.formats.inert import Damage, Global, InertObject, TorchName, TorchSize
 from holdfast.formats.lazy_tensor import ITEM_BYTES, LazyTensor, Storage
 from holdfast.formats.other_devices import FROM_ARRAY, FROM_TENSOR, of_other_device
@@ -237,7 +237,10 @@ def _new_object(args: Args, _: Charge) -> Any:
 
 
 def _array_type(args: Args, _: Charge) -> Any:
-    return ArrayType(args[0]) if args and type(args[0]) is str and len(args[0]) < 40 else NotImplemented
+    code = args[0] if args else None
+    if isinstance(code, Global) and code.name in ADDED_TYPES:  # these are written as their class
+        code = code.name
+    return ArrayType(code) if type(code) is str and len(code) < 40 else NotImplemented
 
 
 def _empty_array(args: Args, _: Charge) -> Any:

@@ -87,3 +87,11 @@ def test_a_folder_with_weights_of_other_programs_only_says_so(tmp_path: Path) ->
         (tmp_path / name).write_text("{}")
     with pytest.raises(CheckpointError, match=r"other programs \(flax_model.msgpack, tf_model.h5\). Fetch PyTorch's"):
         open_checkpoint(tmp_path)
+
+
+def test_a_model_of_mlflow_opens_at_its_data(tmp_path: Path) -> None:
+    """It keeps the module in `data/model.pth`, and what it needs beside it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "MLmodel").write_text("flavors: {}")
+    torch.save(torch.nn.Linear(2, 1), tmp_path / "data/model.pth")
+    assert sorted(open_checkpoint(tmp_path).weights()) == ["bias", "weight"]

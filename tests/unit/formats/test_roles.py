@@ -106,6 +106,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], list[str], Any, Any]] = {
         {"netG": weights(1), "netD": weights(2), "optG": SGD, "optD": SGD, "iter": 7},
         {"netG": 1, "netD": 2}, ["optG", "optD"], {"iter": 7}, None,
     ),
+    "words apart": ({"model state": weights(1), "optimizer state": SGD}, {"model": 1}, ["optimizer state"], {}, None),
     "ensemble": ([weights(1), weights(2)], {"0": 1, "1": 2}, [], {}, None),
     "ensemble by name": ({"nets": [weights(1), weights(2)]}, {"nets.0": 1, "nets.1": 2}, [], {}, None),
     "one of a list": ([weights(1)], {"model": 1}, [], {}, None),
