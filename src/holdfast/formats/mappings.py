@@ -79,6 +79,7 @@ def _held(value: Any) -> dict[Any, Any] | None:
         return None
     last = value.args[-1] if type(value.args) is tuple and value.args else None
     for attributes in (value.attributes, last):
-        if isinstance(attributes, dict) and isinstance(attributes.get("_tensordict"), dict):
-            return attributes["_tensordict"]
+        inner = attributes.get("_tensordict") if isinstance(attributes, dict) else None
+        if isinstance(inner, dict):
+            return inner
     return None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from holdfast.formats.names import COUNTERS, EMA
+from holdfast.formats.names import ALWAYS, COUNTERS, EMA, WHERE_ALONE
 
 # Words that say no more than that there is a model.
 MODEL_WORDS = {
@@ -29,6 +29,8 @@ _PARTS = {
     "generator", "discriminator", "gen", "disc", "g", "d", "netg", "netd", "net_g", "net_d", "encoder", "decoder",
     "student", "teacher", "actor", "critic", "generator_ema", "ema",
 }  # fmt: skip
+
+_WRAPPERS = ALWAYS | WHERE_ALONE
 
 State = dict[str, Any]
 Path = tuple[str, ...]
@@ -119,7 +121,8 @@ def split_average(weights: State) -> tuple[str, State, State] | None:
 
     EMA modules that carry their model save both in one state dict: `online_model.*` and `ema_model.*`, or `model.*` and
     `model_ema.*`. It is told by the word and by the tensors: whatever has axes in the average is in the model too, in
-    the same shape; dots do not count, as some averages leave them out. Names stay those of the file.
+    the same shape; dots do not count, as some averages leave them out, nor words of wrappers (timm's and torch's
+    averages have `module.` in front). Names stay those of the file.
 
     Returns:
         The word before the model's names, the model with everything that is not the average's, and the average. What
@@ -130,7 +133,8 @@ def split_average(weights: State) -> tuple[str, State, State] | None:
     for name, tensor in weights.items():
         words = name.split(".", depth + 1)
         if len(words) == depth + 2:
-            parts.setdefault(words[depth], {})[words[-1].replace(".", "")] = getattr(tensor, "shape", None)
+            bare = [word for word in words[-1].split(".") if word not in _WRAPPERS] or words[-1:]
+            parts.setdefault(words[depth], {})["".join(bare)] = getattr(tensor, "shape", None)
     averages = [word for word in parts if word in EMA]
     if len(averages) != 1:
         return None

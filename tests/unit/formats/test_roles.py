@@ -412,3 +412,13 @@ def test_models_within_pickled_learners_are_found(
     assert {n: t.tolist() for n, t in found.weights().items()} == {n: t.tolist() for n, t in NET.state_dict().items()}
     assert found.optimizer["param_groups"] == SGD["param_groups"]
     assert found.metadata == {"class": f"{module}.{name}"}
+
+
+@pytest.mark.parametrize("front", ["model_ema.module.", "ema.module.", "ema_model.module._orig_mod."])
+def test_an_average_with_a_wrapper_of_its_own_is_an_average(front: str, opened: Any) -> None:
+    """timm's ModelEmaV2 and torch's AveragedModel as parts of a module: `module.` stands in their names alone."""
+    count = {f"{front.partition('.')[0]}.n_averaged": torch.tensor(3)}
+    found = opened({"state_dict": {**_under("net.", 1), **_under(front, 2), **count, "loss.weight": torch.ones(5)}})
+    assert sorted(found.roles) == ["ema", "model"]
+    assert found.weights("ema")["fc.bias"].tolist() == [2, 2]
+    assert sorted(found.roles["model"]) == ["loss.weight", "net.fc.bias", "net.fc.weight"]
