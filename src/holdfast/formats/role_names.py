@@ -23,6 +23,8 @@ _RECORDS = {
     "metrics", "metric", "history", "histories", "logs", "log", "losses", "results", "result", "stats", "statistics",
     "scores", "curves", "evaluation", "eval", "confusion", "predictions", "outputs",
 }  # fmt: skip
+# Where an optimizer's state is, of whatever form: its moments have the shapes of weights, and are none.
+_OPTIMIZERS = {"optimizer", "optimizers", "optim", "optimizer_states"}
 _ENDINGS = r"[_.\- ]?(state_?dict|weights|params|state|dict)$"
 # Prefixes of a Lightning module's names that stand for models of their own.
 _PARTS = {
@@ -57,14 +59,28 @@ def expects_weights(path: Path, *, row: bool = False) -> bool:
 
 
 def are_no_model(found: dict[Path, State]) -> frozenset[Path]:
-    """Returns the paths of tensors that are settings, or records of a training, where there is a model beside them."""
+    """Returns the paths of tensors that are no weights, where there is a model beside them.
+
+    They are settings, records of a training, in an optimizer's state, or whole numbers alone: an order of samples.
+    """
     aside = set()
     for path, state in found.items():
         words = {word.lower() for word in path}
         plain = not any("." in name or name in ("weight", "bias") for name in state)
-        if words & _SETTINGS or (plain and (words & _RECORDS or _ends_like(words, _RECORDS))):
+        kept_for = _OPTIMIZERS | {"opt"} if plain else _OPTIMIZERS  # a language model is called OPT
+        of_optimizer = any(word in kept_for or bare_word((word,)) in kept_for for word in words)
+        if (
+            words & _SETTINGS
+            or of_optimizer
+            or (plain and all(map(_is_whole_number, state.values())))
+            or (plain and (words & _RECORDS or _ends_like(words, _RECORDS)))
+        ):
             aside.add(path)
     return frozenset(aside) if len(aside) < len(found) else frozenset()
+
+
+def _is_whole_number(tensor: Any) -> bool:
+    return str(getattr(tensor, "dtype", "")) in ("int64", "int32", "int16", "bool")
 
 
 def _ends_like(words: Iterable[str], endings: set[str]) -> bool:

@@ -106,6 +106,14 @@ CASES: dict[str, tuple[Any, dict[str, Any], list[str], Any, Any]] = {
         {"netG": weights(1), "netD": weights(2), "optG": SGD, "optD": SGD, "iter": 7},
         {"netG": 1, "netD": 2}, ["optG", "optD"], {"iter": 7}, None,
     ),
+    "an optimizer of a form of its own": (
+        {"model": weights(1), "optimizer": {"fast_state": {0: {"exp_avg": torch.ones(2)}}, "slow_state": weights(2)}},
+        {"model": 1}, [], ..., None,
+    ),
+    "an order of samples": (
+        {"model": weights(1), "sampler": {"order": torch.arange(4), "seen": torch.ones(4, dtype=torch.bool)}},
+        {"model": 1}, [], ..., None,
+    ),
     "words apart": ({"model state": weights(1), "optimizer state": SGD}, {"model": 1}, ["optimizer state"], {}, None),
     "ensemble": ([weights(1), weights(2)], {"0": 1, "1": 2}, [], {}, None),
     "ensemble by name": ({"nets": [weights(1), weights(2)]}, {"nets.0": 1, "nets.1": 2}, [], {}, None),
