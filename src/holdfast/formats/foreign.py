@@ -9,6 +9,7 @@ ADVICE = {
     "empty file": "It has 0 bytes: a save or a download that never began. Take another copy of it.",
     "file of zeros": "Its first bytes are all zero: a download or a save that was never finished. Take another copy.",
     "Git LFS pointer": "It only points to the weights. Run `git lfs pull` where you cloned it, and open what comes.",
+    "torch zip without a pickle": "Its torch.save stopped with an error before it wrote anything. Save it again.",
     "web page": "A server answered with a page instead of the file: a login or an error. Download it again.",
     "XML": "It is a document, or a server's answer that there is no such file. Look into it, and download it again.",
     "text": "It is readable text, perhaps a log. Is it the right file?",

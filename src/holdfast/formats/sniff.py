@@ -134,6 +134,8 @@ def _archive_kind(names: list[str]) -> str:
         return "TorchScript" if script else "torch zip"
     if "archive_format" in inner or any(name.endswith("serialized_exported_program.json") for name in names):
         return "torch.export program"
+    if ".data/serialization_id" in inner and "archive_format" not in inner:
+        return "torch zip without a pickle"
     if "model.json" in inner and "version" in inner:
         return "TorchScript before 1.4"
     if names and all(name.endswith(".npy") for name in names):

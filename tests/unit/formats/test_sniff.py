@@ -208,3 +208,11 @@ def test_values_of_tensorflow_are_known_by_the_index_beside_them(tmp_path: Path)
     assert sniff(values).kind == "unknown"
     (tmp_path / "model.ckpt-10.index").write_bytes(b"x")
     assert sniff(values).kind == "TensorFlow"
+
+
+def test_a_save_that_stopped_with_an_error_is_called_that(tmp_path: Path) -> None:
+    """torch leaves an archive with its version and no pickle."""
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+        torch.save({"model": ONE, "log": lambda: None}, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=r"c.pt: it is a torch zip without a pickle.* Save it again"):
+        open_checkpoint(tmp_path / "c.pt")
