@@ -148,7 +148,7 @@ class InertArray(Record):
 
         if self.dtype is None or not self.dtype.plain or isinstance(self.data, list) or self.dtype.code in ADDED_TYPES:
             raise CheckpointError(
-                "An array of structures, of Python objects or of a type that NumPy does not have is not made; its "
+                "An array of structures or of Python objects, or of a type that NumPy does not have, is not made; its "
                 "record is all there is."
             )
         flat = np.frombuffer(bytes(self.data), np.dtype(self.dtype.order.replace("|", "<") + self.dtype.code))
