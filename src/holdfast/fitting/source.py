@@ -15,6 +15,7 @@ from holdfast.fitting.class_names import class_names
 from holdfast.fitting.optimizer_choice import beside, choose_optimizer, owners_of
 from holdfast.fitting.optimizer_proof import never_learned
 from holdfast.fitting.renaming import rename as rename_all
+from holdfast.fitting.row_names import names_of_row
 from holdfast.formats import LazyTensor, OpenedCheckpoint, open_checkpoint
 from holdfast.formats.safetensors_file import Extent
 
@@ -159,6 +160,10 @@ def weights_of(source: Source, role: str | None = None, rename: Sequence[str] = 
     if extra:
         notes.append(f"not loaded, for only the module's own code understands it: {', '.join(extra[:4])}")
     names = _renamed(dense, rename, prefix, where)
+    if opened is not None and not rename and not prefix and (named := names_of_row(dense, opened.roles)):
+        other, by_number = named
+        names = {name: number for number, name in by_number.items()}
+        notes.append(f"its {len(names)} tensors have no names: those of {other!r}'s parameters, of the same shapes")
     return Weights(
         where,
         role,

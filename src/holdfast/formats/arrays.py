@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.errors import CheckpointError
 from holdfast.formats.byte_file import Buffer
 from holdfast.formats.inert import Damage, Record
-from holdfast.formats.lazy_tensor import LazyTensor, Storage, StoredBytes, is_count, swapped
+from holdfast.formats.lazy_tensor import ITEM_BYTES, LazyTensor, Storage, StoredBytes, is_count, swapped
 from holdfast.formats.safetensors_file import row_major
 
 if TYPE_CHECKING:
@@ -28,13 +28,16 @@ TORCH_TYPES = {
     "u8": "uint64", "u4": "uint32", "u2": "uint16", "u1": "uint8", "b1": "bool", "?": "bool", "c8": "complex64",
     "c16": "complex128",
 }  # fmt: skip
+# Types that ml_dtypes adds to NumPy, by its names and torch's: JAX's arrays have them.
+ADDED_TYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
+TORCH_TYPES |= {name: name for name in ADDED_TYPES}
 
 
 class ArrayType(Record):
     """A NumPy dtype.
 
     Attributes:
-        code: NumPy's letter and the bytes of a value: "f4", "U10".
+        code: NumPy's letter and the bytes of a value: "f4", "U10"; the name of a type that ml_dtypes adds.
         order: "<", ">" or "|".
         plain: whether it is a simple one; structures and references are not.
     """
@@ -47,11 +50,15 @@ class ArrayType(Record):
             self.order, code = code[0].replace("=", "<"), code[1:]
         self.code = {"?": "b1"}.get(code, code)
         kind, size = self.code[:1], self.code[1:]
-        self.plain = kind in _PLAIN and size.isascii() and size.isdigit() and 0 < int(size[:9]) < 1 << 20
+        self.plain = code in ADDED_TYPES or (
+            kind in _PLAIN and size.isascii() and size.isdigit() and 0 < int(size[:9]) < 1 << 20
+        )
 
     @property
     def item_bytes(self) -> int:
         """Bytes of one value, of a plain type."""
+        if self.code in ADDED_TYPES:
+            return ITEM_BYTES[self.code]
         return int(self.code[1:]) * (4 if self.code[0] == "U" else 1)
 
     def build(self, state: Any) -> None:
@@ -89,6 +96,8 @@ class InertArray(Record):
         """Takes what an array consists of and returns it. Raises Damage when that does not fit together."""
         if isinstance(data, str):  # Python 2 wrote the bytes as text
             data = data.encode("utf-8", "surrogatepass")
+        if isinstance(dtype, Record) and not isinstance(dtype, ArrayType):
+            dtype = ArrayType("V0")  # of a class of its own: the array stays a record, and the file around it is read
         if not isinstance(dtype, ArrayType) or not isinstance(shape, tuple) or not all(map(is_count, shape)):
             raise Damage("an array without a type or a shape")
         if not isinstance(data, (bytes, bytearray, list)) or len(shape) > 64:
@@ -137,9 +146,10 @@ class InertArray(Record):
         """Returns the array, with memory of its own. Raises CheckpointError for structures and Python objects."""
         import numpy as np
 
-        if self.dtype is None or not self.dtype.plain or isinstance(self.data, list):
+        if self.dtype is None or not self.dtype.plain or isinstance(self.data, list) or self.dtype.code in ADDED_TYPES:
             raise CheckpointError(
-                "An array of structures or of Python objects is not made; its record is all there is."
+                "An array of structures or of Python objects, or of a type that NumPy does not have, is not made; its "
+                "record is all there is."
             )
         flat = np.frombuffer(bytes(self.data), np.dtype(self.dtype.order.replace("|", "<") + self.dtype.code))
         return flat.reshape(self.shape, order="F" if self.column_major else "C").copy("K")

@@ -10,9 +10,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from holdfast.formats.arrays import ArrayType, InertArray
+from holdfast.formats.arrays import ADDED_TYPES, ArrayType, InertArray
 from holdfast.formats.inert import Damage, Global, InertObject, TorchName, TorchSize
 from holdfast.formats.lazy_tensor import ITEM_BYTES, LazyTensor, Storage
+from holdfast.formats.other_devices import FROM_ARRAY, FROM_TENSOR, of_other_device
 
 Args = tuple[Any, ...]
 
@@ -218,6 +219,10 @@ def _whole_of_wrapper(args: Args, state: Any) -> Any:
     return local if isinstance(local, LazyTensor) and local.shape == tuple(args[2]) else NotImplemented
 
 
+def _of_other_device(args: Args, charge: Charge) -> Any:
+    return of_other_device(args, charge.memory)
+
+
 def _reconstructed(args: Args, _: Charge) -> Any:
     """(class, base, the base's value): an object as protocols 0 and 1 write it."""
     if len(args) != 3 or not isinstance(args[0], Global):
@@ -232,11 +237,15 @@ def _new_object(args: Args, _: Charge) -> Any:
 
 
 def _array_type(args: Args, _: Charge) -> Any:
-    return ArrayType(args[0]) if args and type(args[0]) is str and len(args[0]) < 40 else NotImplemented
+    code = args[0] if args else None
+    if isinstance(code, Global) and code.name in ADDED_TYPES:  # these are written as their class
+        code = code.name
+    return ArrayType(code) if type(code) is str and len(code) < 40 else NotImplemented
 
 
 def _empty_array(args: Args, _: Charge) -> Any:
-    wanted = args and isinstance(args[0], Global) and args[0].full_name == "numpy.ndarray"
+    wanted = args and isinstance(args[0], Global) and args[0].module.split(".")[0] == "numpy"
+    wanted = wanted and args[0].name in ("ndarray", "matrix", "memmap")  # all of them keep the same state
     return InertArray() if wanted else NotImplemented
 
 
@@ -274,6 +283,7 @@ CONSTRUCTORS: dict[tuple[str, str], Constructor] = {
     **{(m, "_reconstructor"): _reconstructed for m in ("copy_reg", "copyreg")},
     **{(m, "__newobj__"): _new_object for m in ("copy_reg", "copyreg")},
     **{tuple(name.rsplit(".", 1)): make for name, make in _TENSOR_FUNCTIONS.items()},  # type: ignore[misc]
+    **{("torch._utils", name): _of_other_device for name in FROM_ARRAY + FROM_TENSOR},
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
     ("torch.nn.parameter", "Parameter"): _parameter,

@@ -22,7 +22,7 @@ _MAX_SHARDS = 1000
 _SLICE = r"shard-\d+-model-\d+-of-\d+\.safetensors"
 _SHARD = r"(.*)-(\d{3,})-of-(\d{3,})\.(safetensors|bin)"
 _STATE = (
-    r"(optimizer|scheduler|sampler)(_\d+)?\.(bin|pt)|scaler(_\d+)?\.pt|random_states_\d+\.pkl|"
+    r"(\w+[._])?(optimizer|scheduler|sampler)(_\d+)?\.(bin|pth?)|pytorch_variables\.pth|scaler(_\d+)?\.pt|random_states_\d+\.pkl|"
     r"rng_state(_\d+)?\.pth|custom_checkpoint_\d+\.pkl|training_args\.bin|trainer_state\.json"
 )
 _ABOUT = ("config.json",)  # read with the others, no reason to read a folder as a whole

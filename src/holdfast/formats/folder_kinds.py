@@ -12,6 +12,7 @@ from holdfast.formats.folder import contents, is_state
 
 _LOOKED_AT = 200  # entries of a folder
 _SHOWN = 5
+_FOREIGN = (".h5", ".msgpack", ".onnx", ".gguf", ".tflite", ".keras")  # weights of other programs
 _ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".pkl", ".npz", ".npy", ".joblib", ".tar", ".gz")
 
 
@@ -25,6 +26,11 @@ def inner_checkpoint(path: str, names: list[str]) -> str | None:
         return _snapshot(path)
     if "latest" in names and (tag := _line(f"{path}/latest")) in names:
         return None if contents(path, names).has_weights else tag
+    if "last_checkpoint" in names:  # detectron2 and mmengine keep the name of the newest in it, or its old path
+        last = _line(f"{path}/last_checkpoint").rpartition("/")[2]
+        return last if last in names and last.endswith(_ENDINGS) else None
+    if "MLmodel" in names and os.path.isfile(f"{path}/data/model.pth"):  # noqa: PTH113  # MLflow's PyTorch flavor
+        return "data"
     if "checkpoints" in names and os.path.isdir(f"{path}/checkpoints"):  # noqa: PTH112  # see sniff
         held = os.listdir(f"{path}/checkpoints")  # noqa: PTH208
         return "checkpoints" if any(name.endswith(".ckpt") for name in held) else None
@@ -51,6 +57,11 @@ def advice_for(path: str, names: list[str]) -> str | None:
     if folders:
         word = "a folder" if len(folders) == 1 else "folders"
         return f"It holds {word} with weights: {_list(folders)}. Name one of these."
+    if foreign := [name for name in names if name.endswith(_FOREIGN)]:
+        return (
+            f"All the weights in it are of other programs ({_list(foreign)}). Fetch PyTorch's (model.safetensors, "
+            "pytorch_model.bin) into it, or name one of these to hear what can be done with it."
+        )
     return None
 
 

@@ -9,6 +9,7 @@ ADVICE = {
     "empty file": "It has 0 bytes: a save or a download that never began. Take another copy of it.",
     "file of zeros": "Its first bytes are all zero: a download or a save that was never finished. Take another copy.",
     "Git LFS pointer": "It only points to the weights. Run `git lfs pull` where you cloned it, and open what comes.",
+    "torch zip without a pickle": "Its torch.save stopped with an error before it wrote anything. Save it again.",
     "web page": "A server answered with a page instead of the file: a login or an error. Download it again.",
     "XML": "It is a document, or a server's answer that there is no such file. Look into it, and download it again.",
     "text": "It is readable text, perhaps a log. Is it the right file?",
@@ -27,6 +28,10 @@ ADVICE = {
     "JAX (Orbax) folder": f"It holds arrays of another framework. {_NUMPY}",
     "Caffe model": f"It holds arrays of another framework. {_NUMPY}",
     "Darknet model": "Its weights have no names. Convert it with the tools of a YOLO in PyTorch, and open the result.",
+    "Torch7 (Lua)": "Load it with torchfile, or with load_lua of PyTorch before 1.0, and save its weights by name.",
+    "MXNet": f"It holds arrays of another framework. {_NUMPY}",
+    "ExecuTorch program": "It is a program for a device. Open the checkpoint that it was made from.",
+    "mobile TorchScript": "It is a program for a phone. Open the checkpoint that it was made from.",
     "GGUF": "Its weights are quantised for inference. Open the checkpoint that it was converted from.",
     "MATLAB file": f"It holds arrays of another program. {_NUMPY}",
     "picture": "It is an image. Is it the right file?",
@@ -45,10 +50,12 @@ STARTS: tuple[tuple[bytes, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "compressed file"), (b"Rar!", "compressed file"), (b"\x04\x22\x4d\x18", "compressed file"),
     (b"\x89PNG", "picture"), (b"\xff\xd8\xff", "picture"), (b"GIF8", "picture"), (b"%PDF", "PDF"),
     (b"MATLAB 5.0", "MATLAB file"), (b"SQLite format 3", "database"), (b"PAR1", "database"), (b"\x7fELF", "program"),
+    (b"\4\0\0\0\1\0\0\0\3\0\0\0V 1", "Torch7 (Lua)"), (b"\x12\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "MXNet"),
     (b"ptrt", "TensorRT engine"), (b"ftrt", "TensorRT engine"), (b"-----BEGIN PGP", "encrypted text"),
 )  # fmt: skip
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _TABLE_END = bytes.fromhex("57fb808b247547db")  # of TensorFlow's index of variables
+_FLAT_BUFFERS = {b"TFL3": "TensorFlow Lite", b"ET12": "ExecuTorch program", b"PTMF": "mobile TorchScript"}
 _EVENTS = b"brain.Event:"
 # Of ONNX's ModelProto: the tags of producer, domain, graph … that may follow the version.
 _ONNX_TAGS = b"\x12\x1a\x22\x28\x32\x3a\x42"
@@ -62,8 +69,8 @@ def foreign_kind(file: Bytes, head: bytes) -> str | None:
     """
     if head[:2] in _ZLIB:
         return "zlib"
-    if head[4:8] == b"TFL3":
-        return "TensorFlow Lite"
+    if kind := _FLAT_BUFFERS.get(head[4:8]):
+        return kind
     if head[0] == 0x08 and (kind := _protobuf_kind(head)):
         return kind
     if file.read(max(0, file.num_bytes - 8), 8) == _TABLE_END:
@@ -74,6 +81,8 @@ def foreign_kind(file: Bytes, head: bytes) -> str | None:
         return "MessagePack (Flax)"
     if head[0] == 0x0A and _is_caffe(head):
         return "Caffe model"
+    if head[0] == 0x0A and _is_graph(head):
+        return "TensorFlow"
     if head[:4] == b"\0\0\0\0" and head[4:8] in (b"\1\0\0\0", b"\2\0\0\0") and head[8:12] in (b"\0\0\0\0", b"\5\0\0\0"):
         return "Darknet model"
     return None
@@ -101,3 +110,16 @@ def _is_caffe(head: bytes) -> bool:
     name, behind = head[2 : 2 + length], head[2 + length : 4 + length]
     printable = len(name) == length and name.isascii() and name.decode("ascii", "replace").isprintable()
     return 0 < length < 0x80 and printable and behind in (b"\xa2\x06", b"\x12\x12", b"\x1a\x04")
+
+
+def _is_graph(head: bytes) -> bool:
+    """Returns whether a message is a frozen graph of TensorFlow: its first node, of a name and an operation."""
+    size = 2 if head[1:2] < b"\x80" else 3  # of the tag and of the node's length
+    length = head[size + 1] if len(head) > size + 1 and head[size] == 0x0A else 0
+    name, behind = head[size + 2 : size + 2 + length], head[size + 2 + length :]
+    operation = behind[2 : 2 + behind[1]] if behind[:1] == b"\x12" and len(behind) > 2 else b""
+    return (
+        bool(name)
+        and all(part.isascii() and part.decode().isprintable() for part in (name, operation))
+        and bool(operation)
+    )

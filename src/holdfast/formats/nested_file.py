@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.errors import CheckpointCorrupt
+from holdfast.errors import CheckpointCorrupt, CheckpointError
 from holdfast.formats.byte_file import Bytes, MemoryFile
 from holdfast.formats.limits import LIMITS, Limits
 from holdfast.formats.pickle_machine import read_pickle
@@ -17,6 +17,7 @@ _LIMITS = LIMITS._replace(
     opcodes=LIMITS.opcodes // 4, memory=LIMITS.memory // 4, memo=LIMITS.memo // 4, pickle_bytes=LIMITS.pickle_bytes // 4
 )
 _LEAST = 200  # bytes; no file with a tensor is smaller
+_MAX_PICKLES = 8  # one behind another in one file
 _STARTS = (b"PK\3\4", b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5")
 
 
@@ -38,6 +39,10 @@ def read_nested(data: bytes, where: str, limits: Limits = _LIMITS) -> Any:
     kind = sniff_bytes(file, limits).kind
     if kind == "torch zip":
         return read_torch_zip(file, limits).tree
+    if kind == "TorchScript":
+        from holdfast.formats.torchscript import read_torchscript
+
+        return read_torchscript(file, limits)
     if kind == "torch legacy":
         return read_torch_legacy(file, limits).tree
     try:
@@ -47,9 +52,23 @@ def read_nested(data: bytes, where: str, limits: Limits = _LIMITS) -> Any:
 
 
 def read_plain_pickle(file: Bytes, limits: Limits) -> Any:
-    """Returns what `pickle.dump` wrote; torch puts each storage into it as a whole old file of its own."""
+    """Returns what `pickle.dump` wrote; torch puts each storage into it as a whole old file of its own.
+
+    Several calls of it on one open file put their pickles one behind another: they are a list then.
+    """
 
     def storage(data: bytes) -> Any:
         return read_torch_legacy(MemoryFile(file.where, data), limits).tree
 
-    return read_pickle(file.whole(), file.where, nested=storage, raw_arrays=True, limits=limits).value
+    data = file.whole()
+    value, end = read_pickle(data, file.where, nested=storage, raw_arrays=True, limits=limits)
+    found = [value]
+    while data[end : end + 2] in _STARTS:
+        if len(found) == _MAX_PICKLES:
+            raise CheckpointError(
+                f"Reading {file.where}: it holds more than {_MAX_PICKLES} pickles one behind another; expected a "
+                "checkpoint in a few. Is it the right file, and no log or data set?"
+            )
+        value, end = read_pickle(data, file.where, start=end, nested=storage, raw_arrays=True, limits=_LIMITS)
+        found.append(value)
+    return found if len(found) > 1 else found[0]

@@ -98,8 +98,9 @@ def _no_numbers(where: str, head: bytes) -> CheckpointError:
     """Returns the error for an array of a type that torch has not."""
     found = re.fullmatch(_HEADER, _header(where, head)[1])
     kind = (found[2] + found[3]).decode() if found is not None else "?"
+    hint = "NumPy writes bfloat16 so, if it was that: save it as float32." if kind == "V2" else "Save these alone."
     return CheckpointError(
-        f"Reading {where}: its values are {kind!r}; expected numbers of a type that torch has. Save these alone."
+        f"Reading {where}: its values are {kind!r}; expected numbers of a type that torch has. {hint}"
     )
 
 

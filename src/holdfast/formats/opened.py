@@ -177,6 +177,9 @@ def open_sniffed(where: str, found: Sniffed, limits: Limits) -> OpenedCheckpoint
         tree = read_directory(where, limits)
         made = made_by(tree) or "torch.distributed.checkpoint"
         return OpenedCheckpoint(where, found.kind, tree, find_roles(tree, where), made)
+    if found.kind == "unpacked torch zip":
+        tree = read_place(where, limits)
+        return OpenedCheckpoint(where, found.kind, tree, find_roles(tree, where), made_by(tree))
     if found.kind == "folder of weights":
         held = contents(where, sorted(os.listdir(where)))  # noqa: PTH208
         tree = read_folder(where, held, lambda inner: read_place(inner, limits))
@@ -200,6 +203,11 @@ def _not_dense(record: Any) -> str:
         return (
             "one process's piece of a tensor that several share; expected all of it. Open the folder that "
             "torch.distributed.checkpoint wrote, or save with get_model_state_dict(…, full_state_dict=True)."
+        )
+    if "_rebuild_meta_tensor" in getattr(record, "full_name", ""):
+        return (
+            "a tensor of the meta device, which has a shape and no values; expected values. They were never in this "
+            "file: save the model once its weights are loaded. The others can be read by .role()."
         )
     return (
         f"{record!r}; expected a dense tensor. Quantised, sparse and wrapped tensors are not made; read the others by "

@@ -45,6 +45,10 @@ def read_place(path: str, limits: Limits) -> Any:
     found = sniff(path, limits)
     if found.kind == "DCP directory":
         return read_directory(path, limits)
+    if found.kind == "unpacked torch zip":
+        from holdfast.formats.unpacked_zip import read_unpacked
+
+        return read_unpacked(path, limits)
     if found.kind == "safetensors index":
         return read_index(ByteFile(path), limits)[0]
     if found.kind not in _READERS:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from holdfast.formats.names import COUNTERS, EMA
+from holdfast.formats.names import ALWAYS, COUNTERS, EMA, WHERE_ALONE
 
 # Words that say no more than that there is a model.
 MODEL_WORDS = {
@@ -23,12 +23,16 @@ _RECORDS = {
     "metrics", "metric", "history", "histories", "logs", "log", "losses", "results", "result", "stats", "statistics",
     "scores", "curves", "evaluation", "eval", "confusion", "predictions", "outputs",
 }  # fmt: skip
-_ENDINGS = r"[_.]?(state_?dict|weights|params|state|dict)$"
+# Where an optimizer's state is, of whatever form: its moments have the shapes of weights, and are none.
+_OPTIMIZERS = {"optimizer", "optimizers", "optim", "optimizer_states"}
+_ENDINGS = r"[_.\- ]?(state_?dict|weights|params|state|dict)$"
 # Prefixes of a Lightning module's names that stand for models of their own.
 _PARTS = {
     "generator", "discriminator", "gen", "disc", "g", "d", "netg", "netd", "net_g", "net_d", "encoder", "decoder",
     "student", "teacher", "actor", "critic", "generator_ema", "ema",
 }  # fmt: skip
+
+_WRAPPERS = ALWAYS | WHERE_ALONE
 
 State = dict[str, Any]
 Path = tuple[str, ...]
@@ -39,24 +43,44 @@ def bare_word(path: Path) -> str:
     return re.sub(_ENDINGS, "", path[-1].lower().strip("_")) if path else ""
 
 
-def expects_weights(path: Path) -> bool:
-    """Returns whether a place of the tree is called as weights are, or is the whole file."""
+def expects_weights(path: Path, *, row: bool = False) -> bool:
+    """Returns whether a place of the tree is called as weights are, or is the whole file.
+
+    Args:
+        row: whether what is there is a list; nothing but an average's parameters is called `ema` and is one.
+    """
     if not path or path[-1].lower().strip("_") == "state":  # anything has a state
         return not path
     words = set(re.split(r"[_.\-]", path[-1].lower()))
     rest = "_".join(sorted(words - _EMA_WORDS - {"dict"}))
+    if row and not rest and words & _EMA_WORDS:
+        return True
     return bare_word((path[-1],)) in MODEL_WORDS or (rest != "" and bool(words & _EMA_WORDS) and rest in MODEL_WORDS)
 
 
 def are_no_model(found: dict[Path, State]) -> frozenset[Path]:
-    """Returns the paths of tensors that are settings, or records of a training, where there is a model beside them."""
+    """Returns the paths of tensors that are no weights, where there is a model beside them.
+
+    They are settings, records of a training, in an optimizer's state, or whole numbers alone: an order of samples.
+    """
     aside = set()
     for path, state in found.items():
         words = {word.lower() for word in path}
         plain = not any("." in name or name in ("weight", "bias") for name in state)
-        if words & _SETTINGS or (plain and (words & _RECORDS or _ends_like(words, _RECORDS))):
+        kept_for = _OPTIMIZERS | {"opt"} if plain else _OPTIMIZERS  # a language model is called OPT
+        of_optimizer = any(word in kept_for or bare_word((word,)) in kept_for for word in words)
+        if (
+            words & _SETTINGS
+            or of_optimizer
+            or (plain and all(map(_is_whole_number, state.values())))
+            or (plain and (words & _RECORDS or _ends_like(words, _RECORDS)))
+        ):
             aside.add(path)
     return frozenset(aside) if len(aside) < len(found) else frozenset()
+
+
+def _is_whole_number(tensor: Any) -> bool:
+    return str(getattr(tensor, "dtype", "")) in ("int64", "int32", "int16", "bool")
 
 
 def _ends_like(words: Iterable[str], endings: set[str]) -> bool:
@@ -113,7 +137,8 @@ def split_average(weights: State) -> tuple[str, State, State] | None:
 
     EMA modules that carry their model save both in one state dict: `online_model.*` and `ema_model.*`, or `model.*` and
     `model_ema.*`. It is told by the word and by the tensors: whatever has axes in the average is in the model too, in
-    the same shape; dots do not count, as some averages leave them out. Names stay those of the file.
+    the same shape; dots do not count, as some averages leave them out, nor words of wrappers (timm's and torch's
+    averages have `module.` in front). Names stay those of the file.
 
     Returns:
         The word before the model's names, the model with everything that is not the average's, and the average. What
@@ -124,7 +149,8 @@ def split_average(weights: State) -> tuple[str, State, State] | None:
     for name, tensor in weights.items():
         words = name.split(".", depth + 1)
         if len(words) == depth + 2:
-            parts.setdefault(words[depth], {})[words[-1].replace(".", "")] = getattr(tensor, "shape", None)
+            bare = [word for word in words[-1].split(".") if word not in _WRAPPERS] or words[-1:]
+            parts.setdefault(words[depth], {})["".join(bare)] = getattr(tensor, "shape", None)
     averages = [word for word in parts if word in EMA]
     if len(averages) != 1:
         return None

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from holdfast.errors import CheckpointError
 from holdfast.formats.arrays import InertArray
 from holdfast.formats.inert import InertObject
+from holdfast.formats.mappings import by_text, tensor_dict
 from holdfast.formats.module_tree import is_tensor, module_attributes, module_state
 from holdfast.formats.nested_file import read_nested
 from holdfast.formats.plain import plain
@@ -108,7 +109,8 @@ class _Search:
 
     def walk(self, node: Any, path: Path) -> Any:
         """Notes what is at a node and below; returns what is left of it as a plain value, or _NOTHING."""
-        if type(node) is bytes and (inner := self._within(node)) is not None:
+        data = _bytes_of(node)
+        if data is not None and (inner := self._within(data)) is not None:
             node = inner
         wanted = isinstance(node, (dict, list, tuple, InertObject)) or (not path and isinstance(node, InertArray))
         wanted = wanted or (not path and is_tensor(node))
@@ -156,9 +158,9 @@ class _Search:
         if module_attributes(node) is not None and (state := module_state(node, self.where, self.spent)):
             self.modules.add(id(state))
             return self.weights, state
-        expected = expects_weights(path)
-        node = by_name(node, expected=expected)
-        keyed = keyed_items(node) if isinstance(node, InertObject) and not is_tensor(node) else None
+        expected = expects_weights(path, row=isinstance(node, (list, tuple)))
+        node = by_name(by_text(node) if isinstance(node, dict) else node, expected=expected)
+        keyed = _contents(node) if isinstance(node, InertObject) and not is_tensor(node) else None
         if keyed is not None:  # a mapping of a class of its own
             node = keyed
         held = node.attributes if isinstance(node, InertObject) else node
@@ -179,7 +181,7 @@ class _Search:
         return None
 
     def _walk_dict(self, node: State, path: Path) -> Any:
-        node = arrays_as_tensors(node)
+        node = arrays_as_tensors(by_text(node))
         if (tensors := tensors_among(node, alone=not path)) and path not in self.aside:
             self._add((self.weights, tensors), path)
             node = {k: v for k, v in node.items() if k not in tensors}
@@ -191,7 +193,7 @@ class _Search:
         return rest if rest or not node else _NOTHING
 
     def _walk_object(self, node: InertObject, path: Path) -> Any:
-        if (keyed := keyed_items(node)) is not None:
+        if (keyed := _contents(node)) is not None:
             before = len(self.weights) + len(self.optimizers) + len(self.schedules)
             rest = self._walk_dict(keyed, path)
             found = len(self.weights) + len(self.optimizers) + len(self.schedules) > before
@@ -229,3 +231,16 @@ class _Search:
         rest = [self.walk(value, (*path, str(number))) for number, value in enumerate(node)]
         left = [value for value in rest if value is not _NOTHING]
         return left if left else _NOTHING
+
+
+def _contents(node: InertObject) -> State | None:
+    """Returns what an object holds that is a mapping, by name; None for any other object."""
+    held = tensor_dict(node)
+    return keyed_items(node) if held is None else held
+
+
+def _bytes_of(node: Any) -> bytes | None:
+    """Returns bytes, also those in an `io.BytesIO`; None for anything else."""
+    if isinstance(node, InertObject) and node.full_name in ("_io.BytesIO", "io.BytesIO"):
+        node = node.state[0] if type(node.state) is tuple and node.state else None
+    return node if type(node) is bytes else None

@@ -22,7 +22,16 @@ _HEAD = 4096
 # torch's magic number as the first pickle of a file has it: in binary, and as decimal digits by protocols 0 and 1.
 _MAGIC = (bytes.fromhex("6cfc9c46f9206aa85019"), b"119547037146038801333356")
 _PHRASES = {"unknown": "of no kind we know", "text": "plain text", "XML": "XML", "JSON": "JSON"}
-_NAMES = {"ONNX", "HDF5 or Keras", "TensorFlow", "TensorFlow Lite", "GGUF", "MessagePack (Flax)"}
+_NAMES = {
+    "ONNX",
+    "HDF5 or Keras",
+    "TensorFlow",
+    "TensorFlow Lite",
+    "GGUF",
+    "MessagePack (Flax)",
+    "Torch7 (Lua)",
+    "MXNet",
+}
 
 
 class Sniffed(NamedTuple):
@@ -30,9 +39,10 @@ class Sniffed(NamedTuple):
 
     Attributes:
         kind: "torch zip", "torch legacy", "torch tar", "pickle", "safetensors", "safetensors index", "npz", "npy",
-            "TorchScript", "torch.export program", "DCP directory", "Holdfast checkpoint", "Holdfast run", "folder of
-            weights"; what may hold one: "gzip", "zlib", "bzip2", "xz", "lzma", "tar archive", "zip archive"; or one of
-            those that have no weights we read: "web page", "ONNX", "folder of Holdfast checkpoints" ….
+            "TorchScript", "torch.export program", "DCP directory", "unpacked torch zip", "Holdfast checkpoint",
+            "Holdfast run", "folder of weights"; what may hold one: "gzip", "zlib", "bzip2", "xz", "lzma", "tar
+            archive", "zip archive"; or one of those that have no weights we read: "web page", "ONNX", "folder of
+            Holdfast checkpoints" ….
         advice: what to do with one that has no weights we read; None for the others.
         file: for a folder of weights, the file to open when there is nothing beside it.
         archive: of a zip archive, what was opened to look into it.
@@ -49,7 +59,11 @@ def a(kind: str) -> str:
     if kind in _PHRASES:
         return _PHRASES[kind]
     kind = f"{kind} file" if kind in _NAMES else kind
-    return f"an {kind}" if kind.startswith(("empty", "encrypted", "ONNX", "HDF5", "npy", "npz")) else f"a {kind}"
+    return (
+        f"an {kind}"
+        if kind.startswith(("empty", "encrypted", "MXNet", "Exec", "ONNX", "HDF5", "npy", "npz"))
+        else f"a {kind}"
+    )
 
 
 def sniff(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Sniffed:
@@ -59,7 +73,13 @@ def sniff(path: str | os.PathLike[str], limits: Limits = LIMITS) -> Sniffed:
         CheckpointError: there is nothing of that name, or it may not be read.
     """
     path = os.fspath(path)
-    return _folder(path) if os.path.isdir(path) else sniff_bytes(ByteFile(path), limits)  # noqa: PTH112  # importing pathlib costs a third of a whole look
+    if os.path.isdir(path):  # noqa: PTH112  # importing pathlib costs a third of a whole look
+        return _folder(path)
+    found = sniff_bytes(ByteFile(path), limits)
+    index = path.rpartition(".data-")[0] + ".index"  # TensorFlow's values alone are bytes like any others
+    if found.kind == "unknown" and ".data-" in path and os.path.isfile(index):  # noqa: PTH113
+        return Sniffed("TensorFlow", ADVICE["TensorFlow"])
+    return found
 
 
 def sniff_bytes(file: Bytes, limits: Limits = LIMITS) -> Sniffed:
@@ -114,6 +134,8 @@ def _archive_kind(names: list[str]) -> str:
         return "TorchScript" if script else "torch zip"
     if "archive_format" in inner or any(name.endswith("serialized_exported_program.json") for name in names):
         return "torch.export program"
+    if ".data/serialization_id" in inner and "archive_format" not in inner:
+        return "torch zip without a pickle"
     if "model.json" in inner and "version" in inner:
         return "TorchScript before 1.4"
     if names and all(name.endswith(".npy") for name in names):
@@ -161,6 +183,8 @@ def _folder(path: str) -> Sniffed:
         return Sniffed("Holdfast run")
     if ".metadata" in names:
         return Sniffed("DCP directory")
+    if {"data.pkl", "version"} <= set(names) and not {"constants.pkl", "code"} & set(names):
+        return Sniffed("unpacked torch zip")
     if steps := [name for name in names if _is_step(path, name)]:
         shown = f"{', '.join(steps[:3])}{' …' if len(steps) > 3 else ''}"
         return Sniffed(STEPS, f"Name the run, or one of {shown}.")

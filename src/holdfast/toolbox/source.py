@@ -111,8 +111,8 @@ def select_model(opened: OpenedCheckpoint, role: str | None = None, names: Names
     if strange := [f"{name}: {found[name]!r}" for name in others if not name.endswith("_extra_state")]:
         raise CheckpointError(
             f"Reading {opened.path}: {len(strange)} of its {len(found)} tensors are not dense ones:\n"
-            f"{first_of(strange)}\nQuantised, sparse and wrapped tensors are not made. "
-            "Dequantise or unwrap them where they were made, and save again."
+            f"{first_of(strange)}\nQuantised, sparse and wrapped tensors are not made, nor those of the meta device, "
+            "which have no values. Make them dense where they were made, and save again."
         )
     plain = {name: name for name in lazy} if names == "file" else opened.plain_names(role)
     tensors = {new: lazy[name] for name, new in plain.items()}

@@ -71,6 +71,36 @@ def pickled_5(folder: Path) -> Made:
     return _pickled(folder, 5)
 
 
+@add("pickle.dump of a dict of arrays whose names are bytes, as Python 2 left them")
+def names_of_bytes(folder: Path) -> Made:
+    arrays, state = _arrays()
+    tree = {b"epoch": 3, b"params": {name.encode(): array for name, array in arrays.items()}}
+    (folder / "c.pkl").write_bytes(pickle.dumps(tree))
+    return Truth(folder / "c.pkl", "pickle", roles={"model": state}, plain={"model": state}, facts={"epoch": 3})
+
+
+@add("pickle.dump of a dict of arrays whose names are tuples of words, as Flax flattens them")
+def names_of_words(folder: Path) -> Made:
+    arrays, state = _arrays()
+    (folder / "c.pkl").write_bytes(pickle.dumps({tuple(name.split(".")): array for name, array in arrays.items()}))
+    return Truth(folder / "c.pkl", "pickle", roles={"model": state}, plain={"model": state})
+
+
+@add("pickle.dump of arrays in pairs with a second name, as Paddle's .pdparams has them")
+def paired(folder: Path) -> Made:
+    arrays, state = _arrays()
+    tree = {name: (f"linear_{number}.w_0", array) for number, (name, array) in enumerate(arrays.items())}
+    (folder / "c.pdparams").write_bytes(pickle.dumps(tree, 4))
+    return Truth(folder / "c.pdparams", "pickle", roles={"model": state}, plain={"model": state})
+
+
+@add("pickle.dump, twice into one file")
+def twice(folder: Path) -> Made:
+    arrays, state = _arrays()
+    (folder / "c.pkl").write_bytes(pickle.dumps({"epoch": 3}) + pickle.dumps(arrays))
+    return Truth(folder / "c.pkl", "pickle", roles={"model": state}, plain={"model": state})
+
+
 @add("numpy.savez of text")
 def text(folder: Path) -> Made:
     np.savez(folder / "c.npz", names=np.array(["ants", "bees"]))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import io
 from argparse import Namespace
 from collections import OrderedDict, defaultdict
 from pathlib import Path
@@ -285,4 +286,60 @@ def quantised(folder: Path) -> Made:
     }  # fmt: skip
     made = _save(folder, tree, {"model": {"fc.bias": torch.ones(2)}})
     made.plain, made.records = {}, ("fc.weight", "sparse.weight")
+    return made
+
+
+class _OfDevice:
+    """Pickles a tensor as torch pickles one of XLA: a call with its values as an array, its type and its device."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+
+    def __reduce__(self) -> Any:
+        tensor = self.tensor
+        values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return torch._utils._rebuild_device_tensor_from_numpy, (values, tensor.dtype, "xla:0", False)
+
+
+@add("weights on a TPU (torch_xla), in bfloat16 with float32 norms")
+def on_xla(folder: Path) -> Made:
+    model = small_net().to(torch.bfloat16)
+    model[1].float()
+    tree = {"model": {name: _OfDevice(tensor) for name, tensor in model.state_dict().items()}, "step": 3}
+    return _save(folder, tree, {"model": model.state_dict()}, facts={"step": 3})
+
+
+@add("a torch.save within a torch.save, in an io.BytesIO")
+def in_buffer(folder: Path) -> Made:
+    model, buffer = small_net(), io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    return _save(folder, {"weights": buffer, "epoch": 2}, {"model": model.state_dict()}, facts={"epoch": 2})
+
+
+@add("StyleGAN2-pytorch: {'g', 'd', 'g_ema', 'g_optim', 'd_optim', 'args'}")
+def stylegan2(folder: Path) -> Made:
+    (g, of_g), (d, of_d), average = trained(1), trained(2), small_net(3)
+    tree = {
+        "g": g.state_dict(), "d": d.state_dict(), "g_ema": average.state_dict(), "g_optim": of_g.state_dict(),
+        "d_optim": of_d.state_dict(), "args": Namespace(size=256), "ada_aug_p": 0.0,
+    }  # fmt: skip
+    roles = {"g": g.state_dict(), "d": d.state_dict(), "ema": average.state_dict()}
+    made = _save(folder, tree, roles, facts={"args.size": 256})
+    made.optimizers = {"g_optim": of_g.state_dict(), "d_optim": of_d.state_dict()}
+    return made
+
+
+@add("MMEngine's runner: meta, message_hub, param_schedulers, ema_state_dict")
+def mmengine(folder: Path) -> Made:
+    (model, optimizer), average = trained(1, torch.optim.SGD, momentum=0.9), small_net(2)
+    shadow = {f"module.{name}": tensor for name, tensor in average.state_dict().items()}
+    tree = {
+        "meta": {"cfg": "model = dict()", "epoch": 12, "mmengine_version": "0.10.7"},
+        "state_dict": model.state_dict(), "message_hub": {"log_scalars": {"loss": np.arange(3.0)}},
+        "optimizer": optimizer.state_dict(), "param_schedulers": [{"last_step": 5, "_last_value": [0.1]}],
+        "ema_state_dict": {**shadow, "steps": torch.tensor(5)},
+    }  # fmt: skip
+    made = _save(folder, tree, {"model": model.state_dict(), "ema": tree["ema_state_dict"]}, facts={"meta.epoch": 12})
+    made.plain = {"model": model.state_dict(), "ema": average.state_dict()}
+    made.made_by, made.optimizers = "OpenMMLab", {"optimizer": optimizer.state_dict()}
     return made

@@ -109,6 +109,8 @@ def test_sharded_parts_within_a_folder_are_read_too(trained: dict[str, Any], tmp
             {"model": "model.safetensors.index.json"}),
         (["last.ckpt", "optimizer.pt"], {"model": "last.ckpt"}),
         (["epoch1.pt", "epoch2.pt"], {}),
+        (["model.pth", "optimizer.pth"], {"model": "model.pth"}),
+        (["policy.optimizer.pth", "policy.pth", "pytorch_variables.pth"], {"model": "policy.pth"}),
         ([".model.safetensors"], {}),
     ],
 )  # fmt: skip

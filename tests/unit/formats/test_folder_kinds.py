@@ -67,3 +67,31 @@ def test_folders_of_other_frameworks_are_named() -> None:
     assert what_else(["checkpoint", "model-1.index", "model-1.data-00000-of-00001"]) == "TensorFlow folder"
     assert what_else(["_METADATA", "d"]) == "JAX (Orbax) folder"
     assert what_else(["notes.txt"]) == "folder"
+
+
+def test_a_folder_opens_at_what_its_last_checkpoint_names(tmp_path: Path) -> None:
+    """detectron2 writes the name, mmengine the path it had on the machine of the training."""
+    torch.save({"model": {"fc.weight": torch.ones(2)}}, tmp_path / "model_0000003.pth")
+    torch.save({"model": {"fc.weight": torch.zeros(2)}}, tmp_path / "model_final.pth")
+    for said in ("model_final.pth", "/home/x/work_dirs/model_final.pth"):
+        (tmp_path / "last_checkpoint").write_text(said)
+        assert open_checkpoint(tmp_path).weights()["fc.weight"].tolist() == [0, 0]
+    (tmp_path / "last_checkpoint").write_text("gone.pth")
+    with pytest.raises(CheckpointError, match="none is the obvious one"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_folder_with_weights_of_other_programs_only_says_so(tmp_path: Path) -> None:
+    """It names them, and what to fetch."""
+    for name in ("config.json", "flax_model.msgpack", "tf_model.h5"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(CheckpointError, match=r"other programs \(flax_model.msgpack, tf_model.h5\). Fetch PyTorch's"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_model_of_mlflow_opens_at_its_data(tmp_path: Path) -> None:
+    """It keeps the module in `data/model.pth`, and what it needs beside it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "MLmodel").write_text("flavors: {}")
+    torch.save(torch.nn.Linear(2, 1), tmp_path / "data/model.pth")
+    assert sorted(open_checkpoint(tmp_path).weights()) == ["bias", "weight"]

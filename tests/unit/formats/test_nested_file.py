@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from holdfast import open_checkpoint
-from holdfast.errors import CheckpointCorrupt
+from holdfast.errors import CheckpointCorrupt, CheckpointError
 from holdfast.formats.nested_file import read_nested
 
 
@@ -76,3 +76,35 @@ def test_no_more_than_a_few_files_within_are_opened(tmp_path: Path) -> None:
     opened = open_checkpoint(tmp_path / "c.pt")
     assert list(opened.roles) == ["net0", "net1", "net2", "net3"]
     assert opened.metadata == {name: many[name] for name in ("net4", "net5")}
+
+
+def test_weights_in_a_buffer_within_the_file_are_read(tmp_path: Path) -> None:
+    """An `io.BytesIO` is its bytes."""
+    torch.save({"model": io.BytesIO(FILES["zip"])}, tmp_path / "c.pt")
+    assert torch.equal(open_checkpoint(tmp_path / "c.pt").weights()["fc.weight"], STATE["fc.weight"])
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+def test_a_program_of_torchscript_within_the_file_is_read(tmp_path: Path) -> None:
+    """It cannot be pickled, so scripts keep its file's bytes."""
+    net, buffer = nn.Linear(3, 4), io.BytesIO()
+    torch.jit.save(torch.jit.script(net), buffer)
+    torch.save({"model": buffer.getvalue()}, tmp_path / "c.pt")
+    assert torch.equal(open_checkpoint(tmp_path / "c.pt").weights()["weight"], net.weight)
+
+
+def test_pickles_one_behind_another_are_all_read(tmp_path: Path) -> None:
+    """Scripts call pickle.dump several times on one file; a cut one is damage, and other bytes behind are not read."""
+    path = tmp_path / "m.pkl"
+    path.write_bytes(pickle.dumps({"epoch": 3}) + FILES["pickle"])
+    opened = open_checkpoint(path)
+    assert torch.equal(opened.weights()["fc.weight"], STATE["fc.weight"])
+    assert opened.metadata == {"value": [{"epoch": 3}]}
+    path.write_bytes(FILES["pickle"] + b"\n\x80")
+    assert list(open_checkpoint(path).weights()) == list(STATE)
+    path.write_bytes(pickle.dumps({"epoch": 3}) + FILES["pickle"][:-30])
+    with pytest.raises(CheckpointCorrupt, match=r"m\.pkl"):
+        open_checkpoint(path)
+    path.write_bytes(pickle.dumps(1) * 9)
+    with pytest.raises(CheckpointError, match="more than 8 pickles"):
+        open_checkpoint(path)

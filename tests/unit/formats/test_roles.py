@@ -106,6 +106,15 @@ CASES: dict[str, tuple[Any, dict[str, Any], list[str], Any, Any]] = {
         {"netG": weights(1), "netD": weights(2), "optG": SGD, "optD": SGD, "iter": 7},
         {"netG": 1, "netD": 2}, ["optG", "optD"], {"iter": 7}, None,
     ),
+    "an optimizer of a form of its own": (
+        {"model": weights(1), "optimizer": {"fast_state": {0: {"exp_avg": torch.ones(2)}}, "slow_state": weights(2)}},
+        {"model": 1}, [], ..., None,
+    ),
+    "an order of samples": (
+        {"model": weights(1), "sampler": {"order": torch.arange(4), "seen": torch.ones(4, dtype=torch.bool)}},
+        {"model": 1}, [], ..., None,
+    ),
+    "words apart": ({"model state": weights(1), "optimizer state": SGD}, {"model": 1}, ["optimizer state"], {}, None),
     "ensemble": ([weights(1), weights(2)], {"0": 1, "1": 2}, [], {}, None),
     "ensemble by name": ({"nets": [weights(1), weights(2)]}, {"nets.0": 1, "nets.1": 2}, [], {}, None),
     "one of a list": ([weights(1)], {"model": 1}, [], {}, None),
@@ -411,3 +420,13 @@ def test_models_within_pickled_learners_are_found(
     assert {n: t.tolist() for n, t in found.weights().items()} == {n: t.tolist() for n, t in NET.state_dict().items()}
     assert found.optimizer["param_groups"] == SGD["param_groups"]
     assert found.metadata == {"class": f"{module}.{name}"}
+
+
+@pytest.mark.parametrize("front", ["model_ema.module.", "ema.module.", "ema_model.module._orig_mod."])
+def test_an_average_with_a_wrapper_of_its_own_is_an_average(front: str, opened: Any) -> None:
+    """timm's ModelEmaV2 and torch's AveragedModel as parts of a module: `module.` stands in their names alone."""
+    count = {f"{front.partition('.')[0]}.n_averaged": torch.tensor(3)}
+    found = opened({"state_dict": {**_under("net.", 1), **_under(front, 2), **count, "loss.weight": torch.ones(5)}})
+    assert sorted(found.roles) == ["ema", "model"]
+    assert found.weights("ema")["fc.bias"].tolist() == [2, 2]
+    assert sorted(found.roles["model"]) == ["loss.weight", "net.fc.bias", "net.fc.weight"]

@@ -71,6 +71,10 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "TensorFlow": (lambda p: p.write_bytes(b"\0" * 3 + b"x" * 90 + bytes.fromhex("57fb808b247547db")),
         "another framework"),
     "TensorFlow Lite": (lambda p: p.write_bytes(b"\x1c\0\0\0TFL3" + bytes(9)), "converted from"),
+    "Torch7 (Lua)": (lambda p: p.write_bytes(b"\4\0\0\0\1\0\0\0\3\0\0\0V 1\r\0\0\0nn.Sequential"), "by name"),
+    "MXNet": (lambda p: p.write_bytes(b"\x12\1" + bytes(14) + b"\2" + bytes(7)), "numpy.savez"),
+    "ExecuTorch program": (lambda p: p.write_bytes(b"\x1c\0\0\0ET12" + bytes(9)), "it was made from"),
+    "mobile TorchScript": (lambda p: p.write_bytes(b"\x1c\0\0\0PTMF" + bytes(9)), "it was made from"),
     "GGUF": (lambda p: p.write_bytes(b"GGUF\3\0\0\0" + bytes(9)), "converted from"),
     "picture": (lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(9)), "It is an image"),
     "PDF": (lambda p: p.write_bytes(b"%PDF-1.7\n\xff"), "It is a document"),
@@ -186,3 +190,29 @@ def test_a_folder_of_checkpoints_is_answered_with_what_to_name(tmp_path: Path) -
     (tmp_path / "other" / "step-00000001").mkdir(parents=True)
     assert sniff(tmp_path / "other").kind == "folder"
     assert open_checkpoint(tmp_path / "run").kind.startswith("Holdfast")
+
+
+def test_a_frozen_graph_of_tensorflow_is_known_by_its_first_node(tmp_path: Path) -> None:
+    """A message that begins with a node's name and operation; one that only begins so is of no kind we know."""
+    graph = b"\n\x1c\n\x05input\x12\x0bPlaceholder" + bytes(40)
+    (tmp_path / "frozen.pb").write_bytes(graph)
+    assert sniff(tmp_path / "frozen.pb").kind == "TensorFlow"
+    (tmp_path / "frozen.pb").write_bytes(graph.replace(b"Placeholder", b"\1\2\3laceholder"))
+    assert sniff(tmp_path / "frozen.pb").kind == "unknown"
+
+
+def test_values_of_tensorflow_are_known_by_the_index_beside_them(tmp_path: Path) -> None:
+    """The file of values is bytes like any others; its name and its index tell."""
+    values = tmp_path / "model.ckpt-10.data-00000-of-00001"
+    values.write_bytes(bytes(range(1, 9)) * 20)
+    assert sniff(values).kind == "unknown"
+    (tmp_path / "model.ckpt-10.index").write_bytes(b"x")
+    assert sniff(values).kind == "TensorFlow"
+
+
+def test_a_save_that_stopped_with_an_error_is_called_that(tmp_path: Path) -> None:
+    """torch leaves an archive with its version and no pickle."""
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+        torch.save({"model": ONE, "log": lambda: None}, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=r"c.pt: it is a torch zip without a pickle.* Save it again"):
+        open_checkpoint(tmp_path / "c.pt")
