@@ -46,7 +46,7 @@ class _FullDisk(io.StringIO):
         super().__init__()
         self.number = number
 
-    def write(self, text: str) -> int:
+    def write(self, text: str) -> int:  # noqa: ARG002  # the name is TextIO's
         raise OSError(self.number, os.strerror(self.number))
 
 
