@@ -120,6 +120,7 @@ def test_what_cannot_be_proven_exits_with_4(holdfast: Holdfast, tmp_path: Path) 
     ("path", "code", "message"),
     [
         ("nowhere", 2, "there is nothing at nowhere."),
+        ("s3://bucket/run", 2, "it is a URL; expected a path of this machine."),
         ("run@9", 2, "there is no checkpoint '9'."),
         (".", 2, "nothing of"),
     ],
