@@ -271,23 +271,43 @@ def test_every_setting_has_a_help_text_and_no_two_share_a_flag() -> None:
         ("1step", (1, "steps")),
         ("10min", (10, "minutes")),
         ("0.5min", (0.5, "minutes")),
+        ("30s", (0.5, "minutes")),
+        ("90 sec", (1.5, "minutes")),
+        ("1h", (60, "minutes")),
+        ("2 d", (2880, "minutes")),
         ("1epoch", (1, "epochs")),
         ("2epochs", (2, "epochs")),
         (" 2 Epochs ", (2, "epochs")),
     ],
 )
 def test_parse_save_every(text: str, expected: tuple[float, str]) -> None:
-    """Steps, minutes and epochs are told apart; minutes may be fractions."""
+    """Steps, times and epochs are told apart; a time may be a fraction, and is given in minutes."""
     assert parse_save_every(text) == expected
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "-1", "1.5", "0.5epoch", "epoch", "often", "0min", "10sec", "infsteps", "nan", "nanmin", "infmin"]
+    "text",
+    [
+        "",
+        "0",
+        "-1",
+        "1.5",
+        "0.5epoch",
+        "epoch",
+        "often",
+        "0min",
+        "0s",
+        "10 weeks",
+        "infsteps",
+        "nan",
+        "nanmin",
+        "infmin",
+    ],
 )
 def test_parse_save_every_fails(text: str) -> None:
     """What is none of the three is refused with an example of each."""
     with pytest.raises(
-        ConfigError, match=r"expected a number of steps \(500\), minutes \(10min\) or epochs \(1epoch\)"
+        ConfigError, match=r"expected a number of steps \(500\), a time \(30s, 10min, 1h\) or epochs \(1epoch\)"
     ):
         parse_save_every(text)
 

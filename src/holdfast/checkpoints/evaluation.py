@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.checkpoints.digest import digest_of
-from holdfast.errors import CheckpointCorrupt
+from holdfast.errors import CheckpointCorrupt, CheckpointError
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -66,8 +66,16 @@ def parse_evaluation(data: bytes) -> EvaluationRecord:
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Returns the metrics that are finite numbers: JSON has no word for the others, and none of them is a best."""
-    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+    """Returns the metrics that are finite numbers: JSON has no word for the others, and none of them is a best.
+
+    Raises:
+        CheckpointError: one is no number at all. A tensor or an array of one value is a number.
+    """
+    try:
+        numbers = {name: float(value) for name, value in metrics.items()}
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(f"The metrics are {metrics!r:.200}; expected a dict of names to numbers.") from error
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 def _with_digest(table: dict[str, Any]) -> bytes:

@@ -71,10 +71,11 @@ class Finding:
 
     def line(self) -> str:
         """Returns it as one line of text."""
+        name = self.path.name or str(self.path)  # `.` has no name
         if not self.ok:
-            return f"{self.path.name}  {self.verdict.upper()}  {' '.join((self.problem or '').split())}"
+            return f"{name}  {self.verdict.upper()}  {' '.join((self.problem or '').split())}"
         files = f"{_count(self.num_files, 'file')}, " if self.step is not None else ""
-        return f"{self.path.name}  ok  {_count(self.num_tensors, 'tensor')}, {files}{_size(self.num_bytes or 0)}"
+        return f"{name}  ok  {_count(self.num_tensors, 'tensor')}, {files}{_size(self.num_bytes or 0)}"
 
 
 def verify_checkpoint(path: Path) -> Finding:

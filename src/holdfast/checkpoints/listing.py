@@ -18,6 +18,7 @@ from holdfast.checkpoints.manifest import FILE_NAME
 from holdfast.checkpoints.retention import Best, Policy, Saved, best_of
 from holdfast.checkpoints.storage import Draft, Storage
 from holdfast.errors import CheckpointCorrupt, CheckpointError
+from holdfast.words import count
 
 _STEP = re.compile(r"step-(\d{8,})")
 
@@ -202,7 +203,7 @@ class Listing:
         kept = f" Kept as {Path(self.set_aside(step)).name} for a look; going on" if set_aside else " Going on"
         self._say(
             f"Passed over {self.name(step)}: {reason.removeprefix(f'{self.where(step)}: ').rstrip('.')}.{kept} "
-            f"from step {used}, and the {step - used} steps between are run again."
+            f"from step {used}, and the {count(step - used, 'step between is', 'steps between are')} run again."
         )
 
     def _is_sound(self, step: int) -> bool:

@@ -30,6 +30,7 @@ from holdfast.checkpoints.optimizer_state import fit_optimizer, load_optimizer, 
 from holdfast.checkpoints.random_state import GENERATOR_TYPES, RandomState
 from holdfast.errors import CheckpointMismatch, HoldfastError, UnsupportedState, first_of
 from holdfast.stateful import Stateful
+from holdfast.words import count
 
 Parts = Mapping[str, Any]
 
@@ -79,7 +80,7 @@ def load_into(parts: Parts, trees: Mapping[str, Any], source: str, fill: Fill | 
     prepared = {part: _prepared(part, value, trees, names, problems) for part, value in parts.items() if part in trees}
     if problems:
         raise CheckpointMismatch(
-            f"Loading {source}: {len(problems)} differences from what was saved:\n{first_of(problems)}\n"
+            f"Loading {source}: {count(len(problems), 'difference')} from what was saved:\n{first_of(problems)}\n"
             "Build the same objects as when it was saved; a part that is new can be left out of the restore."
         )
     optimizers = [value for value in parts.values() if isinstance(value, Optimizer)]

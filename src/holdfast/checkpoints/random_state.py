@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from holdfast.errors import CheckpointMismatch, UnsupportedState, first_of
+from holdfast.words import count
 
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 GENERATOR_TYPES = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
@@ -70,7 +71,7 @@ class RandomState:
         """
         if problems := self.differences(state_dict):
             raise CheckpointMismatch(
-                f"Restoring the random generators: {len(problems)} differences from what was saved:\n"
+                f"Restoring the random generators: {count(len(problems), 'difference')} from what was saved:\n"
                 f"{first_of(problems)}\nName the same generators, on the same devices, as when it was saved; or leave "
                 "this part out: training then goes on with random numbers of its own."
             )

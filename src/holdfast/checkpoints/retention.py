@@ -103,7 +103,7 @@ class Best(Policy):
         tie_metric: of equals, the one with the least of this comes first (one without it last), then the earliest.
 
     Raises:
-        ConfigError: `count` or `direction` is none of these.
+        ConfigError: `metric`, `count` or `direction` is none of these.
     """
 
     metric: str
@@ -113,6 +113,8 @@ class Best(Policy):
 
     def __post_init__(self) -> None:
         _expect_whole(self, "count", self.count)
+        if not isinstance(self.metric, str) or not self.metric:
+            raise ConfigError(f"Keeping the best: the metric is {self.metric!r}; expected its name.")
         if self.direction not in ("max", "min"):
             raise ConfigError(
                 f"Keeping the best by {self.metric}: direction is {self.direction!r}; expected 'max' or 'min'."
@@ -189,7 +191,7 @@ class EveryMinutes(Policy):
     minutes: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.minutes) and self.minutes > 0):
+        if not (isinstance(self.minutes, int | float) and math.isfinite(self.minutes) and self.minutes > 0):
             raise ConfigError(
                 f"Keeping checkpoints by EveryMinutes: minutes is {self.minutes!r}; expected a finite number above 0."
             )

@@ -8,7 +8,6 @@ All of that happens on a thread of the store's own; the loop waits for what `sna
 from __future__ import annotations
 
 import os
-import re
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from holdfast.checkpoints.arguments import check_parts, step_of
 from holdfast.checkpoints.background import Background, Job
 from holdfast.checkpoints.checkpoint import Checkpoint
 from holdfast.checkpoints.contents import Contents, plain_json
@@ -35,8 +35,6 @@ from holdfast.checkpoints.steady import optimizers_of, steady_storages
 from holdfast.checkpoints.storage import Draft, Storage
 from holdfast.errors import CheckpointError
 
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_RESERVED_PARTS = {"state", "manifest", "evaluation"}
 _living: weakref.WeakSet[CheckpointStore] = weakref.WeakSet()
 
 
@@ -125,14 +123,12 @@ class CheckpointStore:
 
         Raises:
             UnsupportedState: a value cannot be stored; nothing has been written.
-            CheckpointError: the step is published already, or the disk refused (this save, or the one before it when
-                that was in the background). What was there is unharmed.
+            CheckpointError: step, parts or metrics are not what they should be, the step is published already, or the
+                disk refused (this save, or the one before it when that was in the background). What was there is
+                unharmed.
         """
-        for part in parts:
-            if not _PART.fullmatch(part) or part in _RESERVED_PARTS:
-                raise CheckpointError(f"A part cannot be called {part!r}; use letters, digits, '_', '-' and '.'.")
-        if step < 0:
-            raise CheckpointError(f"A checkpoint cannot be of step {step}; steps count from 0.")
+        step = step_of(step)
+        check_parts(parts)
         with self._saving:
             self.wait()
             where = self._listing.where(step)
@@ -166,7 +162,8 @@ class CheckpointStore:
             CheckpointError: there is no such checkpoint, or the disk refused (when in the background: as a save's).
             CheckpointCorrupt: what was measured before is damaged.
         """
-        self._do(lambda: self._annotate(step, finite(metrics)))
+        number, measured = step_of(step), finite(metrics)
+        self._do(lambda: self._annotate(number, measured))
 
     def then(self, action: Job) -> None:
         """Runs `action` once everything that was handed over before is durable; its CheckpointError is a save's."""
@@ -215,11 +212,18 @@ class CheckpointStore:
             The step it was saved at; 0 when there is no checkpoint at all.
 
         Raises:
+            CheckpointError: `parts` is no dict of names, or `root` cannot be read.
             CheckpointCorrupt: there are checkpoints, and none is valid. We never quietly start over.
             CheckpointMismatch: the newest valid one does not fit `parts`. Nothing has been changed then.
         """
+        check_parts(parts)
         checkpoint = self.latest_valid()
         if checkpoint is None:
+            if not is_url(self.root) and self.root.exists() and not self.root.is_dir():
+                raise CheckpointError(
+                    f"Looking for checkpoints: found a file at {self.root}, expected a folder or nothing yet; "
+                    "choose another path."
+                )
             return 0
         checkpoint.restore(parts)
         self._listing.resumed_from = checkpoint.step

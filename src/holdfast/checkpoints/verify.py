@@ -89,6 +89,11 @@ def verify_path(spec: str, told: Callable[[Finding], None] = lambda _: None) -> 
 
     name, _, which = spec.rpartition("@") if "@" in spec and not Path(spec).exists() else (spec, "", "")
     path = Path(name).expanduser()
+    if "://" in spec:
+        raise ConfigError(
+            f"Verifying {spec}: it is a URL; expected a path of this machine. Copy it here first. "
+            "What is restored from a URL is proven then."
+        )
     if not path.exists():
         raise ConfigError(f"Verifying {spec}: there is nothing at {path}. {_EXPECTED}")
     if which:

@@ -65,6 +65,15 @@ def _run(arguments: list[str]) -> Any:
     return run_command(arguments)
 
 
+def _is_of_printing(error: OSError) -> bool:
+    """Whether it arose where a command or click prints; its own files have errors of their own."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    where = last.tb_frame.f_globals.get("__name__", "") if last is not None else ""
+    return error.filename is None and where.startswith(("click.", "holdfast.cli."))
+
+
 def _show(error: Exception, code: int, arguments: list[str]) -> int:
     if "--traceback" in arguments:
         import traceback
@@ -76,6 +85,11 @@ def _show(error: Exception, code: int, arguments: list[str]) -> int:
 
         width, text = terminal_width(sys.stderr), f"holdfast: {error}"
         print(wrapped(text, width) if width else text, file=sys.stderr)
+    elif isinstance(error, OSError) and _is_of_printing(error):
+        print(
+            f"holdfast: Printing to standard output: {error.strerror}. Make room where it leads, and run again.",
+            file=sys.stderr,
+        )
     else:
         text = " ".join(str(error).split())[:500]
         print(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from holdfast.cli.options import json_option, print_json, quiet_option, traceback_option
+from holdfast.cli.quick_look import terminal_width
+from holdfast.words import wrapped
 
 
 @click.command("verify")
@@ -23,7 +25,7 @@ def command(path: str, as_json: bool, quiet: bool) -> int:
     """
     from holdfast.toolbox import verify
 
-    result = verify(path, lambda finding: None if as_json or (quiet and finding.ok) else click.echo(finding.line()))
+    result = verify(path, lambda finding: None if as_json or (quiet and finding.ok) else _show(finding.line()))
     if as_json:
         print_json(result.to_json())
         return 0 if result.ok else 4
@@ -36,3 +38,9 @@ def command(path: str, as_json: bool, quiet: bool) -> int:
     elif not quiet:
         click.echo(f"{path}: {proven} of {len(findings)} proven", err=True)
     return 0 if result.ok else 4
+
+
+def _show(line: str) -> None:
+    """Prints a line of data: whole, but broken between words where a terminal would break it anywhere."""
+    width = terminal_width()
+    click.echo(wrapped(line, width) if width else line)

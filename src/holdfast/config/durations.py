@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import typing
 from typing import Literal
 
 from holdfast.errors import ConfigError
@@ -12,36 +11,24 @@ from holdfast.errors import ConfigError
 SaveUnit = Literal["steps", "minutes", "epochs"]
 
 
+_SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
+
+
 def parse_save_every(text: str) -> tuple[float, SaveUnit]:
-    """Reads `500`, `10min` or `1epoch`.
+    """Reads `500` (steps), `1epoch`, or a time: `30s`, `10min`, `1h`, given in minutes.
 
     Raises:
         ConfigError: it is none of these.
     """
-    units: dict[str, SaveUnit] = {
-        "min": "minutes",
-        "epochs": "epochs",
-        "epoch": "epochs",
-        "steps": "steps",
-        "step": "steps",
-    }
-    number, unit = text.strip().lower(), "steps"
-    for suffix, name in units.items():
-        if number.endswith(suffix):
-            number, unit = number.removesuffix(suffix).strip(), name
-            break
-    try:
-        value = float(number)
-        if not 0 < value < math.inf or (unit != "minutes" and not value.is_integer()):
-            raise ValueError
-    except ValueError as error:
+    found = re.fullmatch(r"([0-9]+\.?[0-9]*)\s*(|steps?|epochs?|s|sec|min|h|d)", text.strip().lower())
+    value, unit = (float(found[1]), found[2]) if found else (0.0, "")
+    if not 0 < value < math.inf or (unit not in _SECONDS and not value.is_integer()):
         raise ConfigError(
-            f"save_every is {text!r}; expected a number of steps (500), minutes (10min) or epochs (1epoch)."
-        ) from error
-    return value, typing.cast(SaveUnit, unit)
-
-
-_SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
+            f"save_every is {text!r}; expected a number of steps (500), a time (30s, 10min, 1h) or epochs (1epoch)."
+        )
+    if unit in _SECONDS:
+        return value * _SECONDS[unit] / 60, "minutes"
+    return value, "epochs" if unit.startswith("epoch") else "steps"
 
 
 def parse_duration(text: str, setting: str) -> float:

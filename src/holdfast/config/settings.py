@@ -193,7 +193,9 @@ class Config:
         recipe=False,
     )
     # the run
-    save_every: str = _setting("1epoch", "N steps, Nmin minutes, or Nepoch epochs", "--save-every", recipe=False)
+    save_every: str = _setting(
+        "1epoch", "N steps, Nepoch epochs, or a time: 30s, 10min, 1h", "--save-every", recipe=False
+    )
     background_saves: bool = _setting(
         True,
         "train on while a save is written; without, a kill never costs more than --save-every",

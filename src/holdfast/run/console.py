@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ class Console:
         self.quiet = quiet
         self.is_terminal = self.stream.isatty() and not plain
         self._rich = RichConsole(file=self.stream, highlight=False, soft_wrap=True, no_color=not self.is_terminal)
+        self._is_cut_off = False  # by a disk or a terminal; said once
         self.log: Path | None = None  # a file that keeps every message, with its time, for later
 
     def say(self, text: str = "", style: str | None = None, *, wrap: bool = True, margin: int | None = None) -> None:
@@ -42,20 +43,17 @@ class Console:
         """
         self._keep(text)
         if not self.quiet:
-            self._rich.print(
-                self._fitted(text, margin) if wrap else text, style=style if self.is_terminal else None, markup=False
-            )
-            self.stream.flush()
+            self._print(self._fitted(text, margin) if wrap else text, style)
 
     def warn(self, text: str) -> None:
         """Prints one message that is shown even when quiet."""
         self._keep(text)
-        self._rich.print(self._fitted(text), style="yellow" if self.is_terminal else None, markup=False)
-        self.stream.flush()
+        self._print(self._fitted(text), "yellow")
 
     def line(self, text: str) -> None:
         """Prints a line for scripts, plain and unbuffered, quiet or not."""
-        print(text, file=self.stream, flush=True)
+        with self._going_on():
+            print(text, file=self.stream, flush=True)
 
     def progress(self, label: str, total: int, done: int = 0, unit: str = "step") -> ProgressLine:
         """Returns a bar to use in a `with` block; where there is no terminal it shows nothing."""
@@ -64,6 +62,26 @@ class Console:
     def _fitted(self, text: str, margin: int | None = None) -> str:
         """Returns text broken between words where a terminal would break it anywhere."""
         return wrapped(text, self._rich.width, margin) if self.is_terminal else text
+
+    def _print(self, text: str, style: str | None) -> None:
+        with self._going_on():
+            self._rich.print(text, style=style if self.is_terminal else None, markup=False)
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Within it, a full disk behind stdout, or a terminal that is gone, is told once and ends no training."""
+        try:
+            yield
+        except BrokenPipeError:  # whoever read it wants no more
+            raise
+        except OSError as error:
+            if not self._is_cut_off:
+                self._is_cut_off = True
+                text = f"Printing: {error.strerror}. Going on without; a run's log.txt keeps what is said."
+                self._keep(text)
+                with contextlib.suppress(OSError):
+                    print(text, file=sys.stderr, flush=True)
 
     def _keep(self, text: str) -> None:
         if self.log is not None and text:

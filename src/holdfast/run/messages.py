@@ -86,6 +86,9 @@ def say_done(console: Console, directory: RunDirectory, bench: Workbench, summar
     pictures = bench.data.collection.pictures
     shown = int(bench.data.sets["val"][0])
     example = shlex.quote(str(pictures.path(shown))) if isinstance(pictures, FilePictures) else "PICTURE.png"
+    looks = f"  holdfast val {path}\n  holdfast inspect {path}\n"
+    if "://" in path:  # the copy that is fetched of one knows no DATA, and a look needs a file
+        looks = f"  holdfast val {path} DATA\n"
     console.say(f"\ndone: best epoch {summary['best_epoch']}, {_scores(summary)}", "bold green")
     console.say(
         f"  {path}/best.safetensors    the model: weights, classes, preprocessing\n"
@@ -93,8 +96,7 @@ def say_done(console: Console, directory: RunDirectory, bench: Workbench, summar
         f"  {path}/results.csv         one row an epoch\n"
         "next:\n"
         f"  holdfast predict {path} {example}\n"
-        f"  holdfast val {path}\n"
-        f"  holdfast inspect {path}\n"
+        f"{looks}"
         "  the same command with --epochs +10, to go on",
         wrap=False,
     )

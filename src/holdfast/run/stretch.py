@@ -55,7 +55,8 @@ def refuse_what_is_no_run(path: Path) -> None:
     if CheckpointStore(path).steps():
         raise ConfigError(
             f"Proving {path}: it is a folder of checkpoints, without the recipe of a run (config.yaml); only what "
-            f"`holdfast train` made can be replayed. Is the run {path.parent}?"
+            "`holdfast train` made can be replayed."
+            + (f" Is the run {path.parent}?" if (path.parent / "config.yaml").is_file() else "")
         )
     raise ConfigError(f"Proving {path}: it is a folder without config.yaml, so no run began in it. {advice}")
 
@@ -101,7 +102,7 @@ def choose_stretch(start: int, steps: int | None, total: int, per_epoch: int, ow
     left = total - start
     if left < (steps or 2):
         raise ConfigError(
-            f"Replaying {count(steps or 2, 'step')} from step {start}: the run has {count(total, 'step')}, so {left} "
+            f"Replaying {count(steps or 2, 'step')} from step {start}: the run has {count(total, 'step')}, so {left:,} "
             "are left there. Begin earlier with --from, or take fewer --steps (2 at least)."
         )
     if steps is None:

@@ -103,7 +103,10 @@ def write_pth(target: Path, content: Outgoing) -> None:
 
     def write(aside: Path) -> None:
         with aside.open("xb") as file:
-            torch.save(tensors, file)
+            try:
+                torch.save(tensors, file)
+            except RuntimeError as error:  # where the disk refused, torch then misses its place in the archive
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
             file.flush()
             files.sync_file(file.fileno())
 

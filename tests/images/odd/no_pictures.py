@@ -99,7 +99,7 @@ for _name, _what, _data, _refusal in (
         "phone.heic",
         "HEIC without its decoder, or empty",
         b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + bytes(40),
-        "HEIC needs a decoder that is not installed; install holdfast.heic. or pillow-heif|damaged or cut short",
+        "HEIC needs a decoder that is not installed; install holdfast\\[heic\\] or pillow-heif|damaged or cut short",
     ),
     ("gimp.xcf", "a GIMP document", b"gimp xcf v011" + bytes(40), "it is a GIMP document"),
 ):

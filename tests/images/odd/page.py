@@ -18,7 +18,11 @@ def render() -> str:
         page += f"\n## {section}\n\n| file | what it is | what comes out |\n|---|---|---|\n"
         for specimen in (s for s in SPECIMENS if s.section == section):
             refused = specimen.pixels is None
-            outcome = f"**refused**: {specimen.outcome.replace('|', ', or ')}" if refused else specimen.outcome
+            outcome = (
+                f"**refused**: {specimen.outcome.replace('|', ', or ').replace(chr(92), '')}"
+                if refused
+                else specimen.outcome
+            )
             within = f" (within {specimen.tolerance} of 255)" if specimen.tolerance else ""
             page += f"| `{specimen.name}` | {specimen.what} | {outcome}{within} |\n"
     return page

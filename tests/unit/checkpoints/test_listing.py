@@ -145,8 +145,8 @@ def test_only_looking_moves_nothing(tmp_path: Path) -> None:
     assert _names(tmp_path) == [_name(1), _name(2)]
     assert said == [
         (
-            "Passed over step-00000002: state.json does not match its digest. Going on from step 1, and the 1 steps "
-            "between are run again."
+            "Passed over step-00000002: state.json does not match its digest. Going on from step 1, and the 1 step "
+            "between is run again."
         )
     ]
 

@@ -205,7 +205,7 @@ def test_loading_fails_when_the_groups_hold_other_parameters() -> None:
     net = _net()
     saved = state_of({"m": net, "o": torch.optim.SGD(net.parameters())})
     other = torch.optim.SGD([{"params": list(net.first.parameters())}, {"params": list(net.second.parameters())}])
-    with pytest.raises(CheckpointMismatch, match=r"1 differences") as caught:
+    with pytest.raises(CheckpointMismatch, match=r"1 difference from") as caught:
         load_into({"m": net, "o": other}, saved, "here")
     assert "o: m.scale [3] was saved, and the optimizer does not have it\n" in str(caught.value)
 

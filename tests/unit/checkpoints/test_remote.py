@@ -129,7 +129,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_named_by_its_url(url: str) -> Non
     assert said == [
         (
             "Passed over step-00000002: model.safetensors does not match its digest (damaged: w). Kept as "
-            "damaged-step-00000002 for a look; going on from step 1, and the 1 steps between are run again."
+            "damaged-step-00000002 for a look; going on from step 1, and the 1 step between is run again."
         )
     ]
     assert store.steps() == [1]

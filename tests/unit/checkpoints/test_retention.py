@@ -157,6 +157,13 @@ def test_every_so_many_minutes_are_kept() -> None:
     assert EveryMinutes(0.5).keep(_at_minutes(0, 0.4, 0.5, 0.6)) == {1, 3}
 
 
+@pytest.mark.parametrize("make", [lambda: EveryMinutes("10"), lambda: Best(""), lambda: Best(3)])  # type: ignore[arg-type]
+def test_a_policy_fails_when_it_is_made_of_the_wrong_things(make: Callable[[], Policy]) -> None:
+    """A text for minutes and a metric without a name are told where they are written."""
+    with pytest.raises(ConfigError, match="expected"):
+        make()
+
+
 def test_a_clock_that_went_backwards_deletes_nothing_for_it() -> None:
     """Across a backward jump both sides stay, whether or not anything in between was due."""
     assert EveryMinutes(60).keep(_at_minutes(0, 50, 40, 45)) == {1, 2, 3}

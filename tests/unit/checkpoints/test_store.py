@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import importlib.metadata
 import os
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -105,6 +107,53 @@ def test_saving_fails_when_a_part_has_a_name_that_is_no_file_name(tmp_path: Path
     with pytest.raises(CheckpointError, match="A part cannot be called ") as caught:
         CheckpointStore(tmp_path / "a", background=False).save(1, {part: {"x": torch.ones(1)}})
     assert repr(part) in str(caught.value)
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_file_name_of_a_part_has_room_on_the_disk(tmp_path: Path) -> None:
+    """A name of 200 letters is saved; a longer one is refused before anything is written, and not shown whole."""
+    store = CheckpointStore(tmp_path / "a", background=False)
+    with pytest.raises(CheckpointError, match="has 201 letters, and a file's has room for 200 at most") as caught:
+        store.save(1, {"a" * 201: {"x": torch.ones(1)}})
+    assert len(str(caught.value)) < 150
+    assert not (tmp_path / "a").exists()
+    store.save(1, {"a" * 200: {"x": torch.ones(1)}})
+    assert store.restore_latest({"a" * 200: {"x": torch.zeros(1)}}) == 1
+
+
+@pytest.mark.parametrize("parts", [nn.Linear(2, 1), [nn.Linear(2, 1)], None, 5], ids=lambda parts: type(parts).__name__)
+def test_parts_that_have_no_names_are_refused_at_both_ends(tmp_path: Path, parts: Any) -> None:
+    """A model in the place of the dict is told before training begins, not at the first save."""
+    store = CheckpointStore(tmp_path / "a", background=False)
+    for use in (store.restore_latest, functools.partial(store.save, 1)):
+        with pytest.raises(CheckpointError, match=f"are a {type(parts).__name__}; expected a dict of names"):
+            use(parts)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("step", [np.int64(7), torch.tensor(7), np.uint8(7)], ids=lambda step: type(step).__name__)
+def test_a_step_may_be_a_whole_number_of_any_library(tmp_path: Path, step: Any) -> None:
+    """A loop that counts in NumPy or torch loses nothing for it."""
+    with CheckpointStore(tmp_path) as store:
+        store.save(step, {"x": {"w": torch.ones(1)}})
+        store.annotate(step, {"accuracy": 0.5})
+    assert CheckpointStore(tmp_path).steps() == [7]
+    assert CheckpointStore(tmp_path).open(step).metadata == {}
+
+
+@pytest.mark.parametrize("step", ["5", 1.0, None, True, torch.tensor([1, 2]), torch.tensor(1.0)], ids=repr)
+def test_saving_fails_when_the_step_is_no_whole_number(tmp_path: Path, step: Any) -> None:
+    """What counts nothing is refused in the loop, not on the thread that writes."""
+    with pytest.raises(CheckpointError, match="steps are whole numbers and count from 0"):
+        CheckpointStore(tmp_path / "a").save(step, {"x": {"w": torch.ones(1)}})
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("metrics", [{"accuracy": "high"}, {"accuracy": None}, {"a": torch.ones(2)}, 0.5], ids=repr)
+def test_saving_fails_when_a_metric_is_no_number(tmp_path: Path, metrics: Any) -> None:
+    """The dict that was given is shown, and nothing is written."""
+    with pytest.raises(CheckpointError, match="expected a dict of names to numbers"):
+        CheckpointStore(tmp_path / "a").save(1, {"x": {"w": torch.ones(1)}}, metrics)
     assert not (tmp_path / "a").exists()
 
 
@@ -487,6 +536,8 @@ def test_a_place_that_is_someone_else_s_is_left_alone_and_said(tmp_path: Path) -
     (tmp_path / "file").write_text("a thesis")
     with pytest.raises(CheckpointError, match=r"found a file at .*file, expected a folder or nothing yet; choose"):
         CheckpointStore(tmp_path / "file", background=False).save(1, parts)
+    with pytest.raises(CheckpointError, match=r"found a file at .*file, expected a folder or nothing yet; choose"):
+        CheckpointStore(tmp_path / "file").restore_latest(parts)  # before the first step, not at the first save
     assert (tmp_path / "file").read_text() == "a thesis"
     (tmp_path / "a" / "step-00000003").mkdir(parents=True)
     (tmp_path / "a" / "step-00000003" / "mine").write_text("figures")

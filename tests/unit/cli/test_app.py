@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
 
 from holdfast.cli.app import COMMANDS, cli, main
@@ -230,6 +231,23 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 
 @pytest.mark.row("M5")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["inspect", "a.pt"], ["models"], ["--help"], ["verify", "a.pt", "--json"]])
+def test_a_full_disk_behind_stdout_is_said_as_that(tmp_path: Path, arguments: list[str]) -> None:
+    """`> file` on a full disk is exit code 1 and a line of what happened, not something unexpected."""
+    torch.save({"w": torch.ones(2)}, tmp_path / "a.pt")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "holdfast", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("holdfast: Printing to standard output: No space left on device.")
+
+
 def test_models_shows_names_shapes_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     """`holdfast models --show` lists every tensor and the totals, as text and as JSON."""
     import json

@@ -56,6 +56,12 @@ def test_a_damaged_checkpoint_is_named_and_exits_with_4(holdfast: Holdfast, run:
     assert holdfast("verify", "run@100").code == 0
 
 
+def test_the_folder_one_stands_in_has_a_name_too(holdfast: Holdfast, tmp_path: Path) -> None:
+    """The line of `.` does not begin with nothing."""
+    safetensors.torch.save_file({"a": torch.ones(1)}, tmp_path / "model.safetensors")
+    assert holdfast("verify", ".").out.startswith(".  NOT PROVABLE  ")
+
+
 def test_json_has_every_finding(holdfast: Holdfast, run: Path) -> None:
     """With --json stdout is one table, the same for a sound and a damaged run, and the exit code is the same."""
     _damage(run)
@@ -114,6 +120,7 @@ def test_what_cannot_be_proven_exits_with_4(holdfast: Holdfast, tmp_path: Path) 
     ("path", "code", "message"),
     [
         ("nowhere", 2, "there is nothing at nowhere."),
+        ("s3://bucket/run", 2, "it is a URL; expected a path of this machine."),
         ("run@9", 2, "there is no checkpoint '9'."),
         (".", 2, "nothing of"),
     ],

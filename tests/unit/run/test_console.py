@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import errno
 import io
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +37,43 @@ def test_elsewhere_than_on_a_terminal_lines_are_plain(capsys: pytest.CaptureFixt
         assert not bar.is_shown
         bar.update(5, "loss 1")
     assert capsys.readouterr().out == text + "\n"
+
+
+class _FullDisk(io.StringIO):
+    """A stream into a file that has no room, or onto a terminal that is gone."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def write(self, text: str) -> int:  # noqa: ARG002  # the name is TextIO's
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_what_cannot_be_printed_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    """It is told once on stderr, and the log keeps every message."""
+    monkeypatch.setattr(sys, "stdout", _FullDisk(number))
+    console = Console()
+    console.log = tmp_path / "log.txt"
+    console.say("hello")
+    console.warn("beware")
+    console.line("step 1/2")
+    assert capsys.readouterr().err == (
+        f"Printing: {os.strerror(number)}. Going on without; a run's log.txt keeps what is said.\n"
+    )
+    log = console.log.read_text()
+    assert "hello" in log
+    assert "beware" in log
+
+
+def test_a_pipe_that_nobody_reads_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`| head` wants no more, and is not worked for."""
+    monkeypatch.setattr(sys, "stdout", _FullDisk(errno.EPIPE))
+    with pytest.raises((BrokenPipeError, SystemExit)):
+        Console().line("step 1/2")
 
 
 class _Terminal(io.StringIO):

@@ -157,3 +157,6 @@ def test_what_is_no_run_is_refused_with_what_it_is(run: Path, tmp_path: Path) ->
     for path, message in cases.items():
         with pytest.raises(ConfigError, match=message):
             refuse_what_is_no_run(path)
+    (run / "checkpoints").rename(tmp_path / "mine")
+    with pytest.raises(ConfigError, match=r"can be replayed\.$"):  # no run is near, and none is proposed
+        refuse_what_is_no_run(tmp_path / "mine")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.checkpoints import Checkpoint
-from holdfast.errors import UnsupportedState
+from holdfast.errors import CheckpointError, UnsupportedState
 from holdfast.formats import open_checkpoint
 from holdfast.toolbox.outgoing import Outgoing, OutgoingModel, OutgoingTensor
 from holdfast.toolbox.writers import write_checkpoint, write_npz, write_pth, write_safetensors, write_sharded
@@ -25,6 +28,15 @@ def _model(tensors: dict[str, Tensor], ties: dict[str, str] | None = None) -> Ou
 
 def _content(tensors: dict[str, Tensor], ties: dict[str, str] | None = None, **rest: Any) -> Outgoing:
     return Outgoing({"model": _model(tensors, ties)}, **rest)
+
+
+class _SmallDisk(io.FileIO):
+    """A file on a disk with room for 2,000 bytes."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + memoryview(data).nbytes > 2000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data) or 0
 
 
 @pytest.fixture
@@ -81,6 +93,28 @@ def test_what_a_file_of_ours_knows_goes_into_a_model_file(tmp_path: Path) -> Non
     assert opened.metadata["classes"] == ["a", "b"]
     assert (opened.metadata["step"], opened.metadata["metrics"]) == (3, {"accuracy": 0.5})
     assert sorted(opened.role()) == ["v", "w"]
+
+
+def test_a_state_dict_that_the_disk_refuses_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk's own error is told, and not what torch's archive makes of it."""
+    target = tmp_path / "a.pth"
+    target.write_bytes(b"old")
+    real = Path.open
+
+    def small(path: Path, mode: str = "r", **options: Any) -> Any:
+        return (
+            _SmallDisk(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "wb")
+            if mode == "xb"
+            else real(path, mode, **options)
+        )
+
+    monkeypatch.setattr(Path, "open", small)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        write_pth(target, _content({"w": torch.ones(5000)}))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+    assert target.read_bytes() == b"old"
 
 
 def test_shards_have_the_layout_of_hugging_face(tmp_path: Path) -> None:
