@@ -230,7 +230,6 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-@pytest.mark.row("M5")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("arguments", [["inspect", "a.pt"], ["models"], ["--help"], ["verify", "a.pt", "--json"]])
 def test_a_full_disk_behind_stdout_is_said_as_that(tmp_path: Path, arguments: list[str]) -> None:
@@ -248,6 +247,7 @@ def test_a_full_disk_behind_stdout_is_said_as_that(tmp_path: Path, arguments: li
     assert done.stderr.decode().startswith("holdfast: Printing to standard output: No space left on device.")
 
 
+@pytest.mark.row("M5")
 def test_models_shows_names_shapes_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     """`holdfast models --show` lists every tensor and the totals, as text and as JSON."""
     import json
