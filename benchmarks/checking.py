@@ -19,9 +19,10 @@ from PIL import Image
 from benchmarks.options import Options
 from benchmarks.spread import summary
 from holdfast.data.check import check_data, check_files
-from holdfast.data.check.probe import num_cores, one_torch_thread
+from holdfast.data.check.probe import num_cores
 from holdfast.data.decoding.decode import decode_image
 from holdfast.data.files import FilePictures, is_image_name, labels_array
+from holdfast.data.loading.workers import one_thread
 
 
 def main(options: Options) -> None:
@@ -59,7 +60,7 @@ def main(options: Options) -> None:
 
 
 def _decode(files: list[Path], threads: int) -> None:
-    with one_torch_thread(), ThreadPoolExecutor(threads) as pool:
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(decode_image, files):
             pass
 
