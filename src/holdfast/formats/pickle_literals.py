@@ -44,7 +44,16 @@ class PickleStream:
 
     def number(self, size: int, *, signed: bool = False) -> int:
         """Returns the next little-endian integer of `size` bytes."""
-        return int.from_bytes(self.take(size), "little", signed=signed)
+        at = self.at
+        if at + size > self.end:
+            self.take(size)  # raises
+        self.at = at + size
+        # Two of five opcodes are followed by one byte: what is kept for a second use, and where it is taken from.
+        return (
+            self.data[at]
+            if size == 1 and not signed
+            else int.from_bytes(self.data[at : at + size], "little", signed=signed)
+        )
 
     def line(self, limit: int = _MAX_LINE) -> bytes:
         """Returns the bytes up to the next line feed, which is passed over."""
