@@ -9,9 +9,8 @@ from holdfast.errors import CheckpointError
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _RESERVED_PARTS = {"state", "manifest", "evaluation"}  # files of ours have these names
-_MOST_LETTERS = (
-    200  # of a name: file systems take 255 bytes, with `.safetensors` and what a file has while it is written
-)
+# Of a name: file systems take 255 bytes, with `.safetensors` and what a file has in front while it is written.
+_MOST_LETTERS = 200
 
 
 def step_of(step: object) -> int:

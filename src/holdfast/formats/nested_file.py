@@ -12,10 +12,18 @@ from holdfast.formats.sniff import sniff_bytes
 from holdfast.formats.torch_legacy import read_torch_legacy
 from holdfast.formats.torch_zip import read_torch_zip
 
-# Four such files may lie in one: all together, they may cost about as much as one that stands alone.
-_LIMITS = LIMITS._replace(
-    opcodes=LIMITS.opcodes // 4, memory=LIMITS.memory // 4, memo=LIMITS.memo // 4, pickle_bytes=LIMITS.pickle_bytes // 4
-)
+
+def _quarter(limits: Limits) -> Limits:
+    """Returns limits for one of several: four of them may cost about as much as a file that stands alone."""
+    return limits._replace(
+        opcodes=limits.opcodes // 4,
+        memory=limits.memory // 4,
+        memo=limits.memo // 4,
+        pickle_bytes=limits.pickle_bytes // 4,
+    )
+
+
+_LIMITS = _quarter(LIMITS)
 _LEAST = 200  # bytes; no file with a tensor is smaller
 _MAX_PICKLES = 8  # one behind another in one file
 _STARTS = (b"PK\3\4", b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5")
@@ -69,6 +77,6 @@ def read_plain_pickle(file: Bytes, limits: Limits) -> Any:
                 f"Reading {file.where}: it holds more than {_MAX_PICKLES} pickles one behind another; expected a "
                 "checkpoint in a few. Is it the right file, and no log or data set?"
             )
-        value, end = read_pickle(data, file.where, start=end, nested=storage, raw_arrays=True, limits=_LIMITS)
+        value, end = read_pickle(data, file.where, start=end, nested=storage, raw_arrays=True, limits=_quarter(limits))
         found.append(value)
     return found if len(found) > 1 else found[0]

@@ -11,6 +11,7 @@ from torch import nn
 
 from holdfast import open_checkpoint
 from holdfast.errors import CheckpointCorrupt, CheckpointError
+from holdfast.formats.limits import LIMITS
 from holdfast.formats.nested_file import read_nested
 
 
@@ -108,3 +109,12 @@ def test_pickles_one_behind_another_are_all_read(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(1) * 9)
     with pytest.raises(CheckpointError, match="more than 8 pickles"):
         open_checkpoint(path)
+
+
+def test_later_pickles_keep_to_the_limits_that_were_asked_for(tmp_path: Path) -> None:
+    """Narrower ones refuse them, and wider ones, which a refusal advises, open them."""
+    path = tmp_path / "two.pkl"
+    path.write_bytes(pickle.dumps({"epoch": 1}) + pickle.dumps({"losses": [[] for _ in range(300)]}))
+    with pytest.raises(CheckpointError, match="more than 250 steps"):
+        open_checkpoint(path, limits=LIMITS._replace(opcodes=1000))
+    assert len(open_checkpoint(path, limits=LIMITS._replace(opcodes=10_000)).tree) == 2
