@@ -1,8 +1,9 @@
 """From the bytes of an image file to upright pixels: what it is, who decodes it, and what is refused.
 
-JPEGs go to simplejpeg, which tells when data are damaged (`jpeg_pixels.py`), plain PNGs to torchcodec, everything else
-to Pillow (`pillow_pixels.py`), which also stands in where one of the two is missing. All give the same pixels. This
-file knows nothing of folders, labels or models.
+JPEGs go to simplejpeg, which tells when data are damaged (`jpeg_pixels.py`), plain PNGs to torchcodec, TIFFs of other
+samples than plain bytes to tifffile (`tiff_samples.py`), everything else to Pillow (`pillow_pixels.py`), which also
+stands in where one of the first two is missing. All give the same pixels. This file knows nothing of folders, labels
+or models.
 """
 
 from __future__ import annotations
