@@ -65,8 +65,9 @@ def bench_data(config: Config, num: int | None = None, say: Callable[[str], None
     )  # fmt: skip
     workers = default_workers(config, collection)
     if workers:
-        finishing = [stage for stage in stages if stage.place == "main"]
-        stages = [*(stage for stage in stages if stage.place != "main"), measure_handover(ready), *finishing]
+        finishing = [stage for stage in stages if stage.kind == "finish"]
+        before = [stage for stage in stages if stage.kind != "finish"]
+        stages = [*before, measure_handover(ready, device), *finishing]
     rates = []
     for number in range(max(workers - 1, 0), workers + 2):
         say(f"the loader, --workers {number}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import xxhash
 
@@ -69,8 +70,7 @@ class Progress:
 STOPPED_FULL = 1 << 20  # no errno: as large as it may be
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One picture in the file: where its pixels lie, their shape, and their xxh3-64."""
 
     key: bytes

@@ -2,7 +2,8 @@
 
 Readers map it and take views; writers use `pwrite`, so that a full disk is an error and not a signal. A writer reserves
 its place under a lock, writes the pixels without it, and publishes the record last. Whatever it leaves when it is
-killed is a reserved slot that says nothing. Pixels are compared with their digest when a process first uses them.
+killed is a reserved slot that says nothing. Pixels of a file on disk are compared with their digest when they are first
+used, by one process for all that were forked with it.
 """
 
 from __future__ import annotations
@@ -50,32 +51,36 @@ class Segment:
 
     Args:
         descriptor: open for reading and writing (or reading alone); the segment owns it.
+        in_memory: whether the file has never been on a disk, so that its pixels need no proof.
 
     Raises:
         ValueError: the file is not ours, is of another layout, or its head is damaged.
         OSError: it cannot be read or mapped.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._file = descriptor
+    def __init__(self, descriptor: int, *, in_memory: bool = False) -> None:
+        self._file, self._in_memory = descriptor, in_memory
         layout = unpack_layout(os.pread(descriptor, HEAD_BYTES, 0))
         if layout is None or os.fstat(descriptor).st_size < layout.pixels_at:
             raise ValueError("not a file of decoded pictures, or its head is damaged")
         self._layout = layout
         self._table = mmap.mmap(descriptor, layout.pixels_at, mmap.MAP_SHARED, mmap.PROT_READ)
         self._pixels: mmap.mmap | None = None
-        self._seen = bytearray(layout.num_slots)
+        self._seen = mmap.mmap(-1, layout.num_slots)  # one byte a slot, shared with the processes that are forked
         self._stopped = False
         self._thread_lock = threading.Lock()
 
     @classmethod
-    def create(cls, descriptor: int, num_pictures: int, limit: int, purpose: int = 0) -> Segment:
+    def create(
+        cls, descriptor: int, num_pictures: int, limit: int, purpose: int = 0, *, in_memory: bool = False
+    ) -> Segment:
         """Makes an empty file into a segment.
 
         Args:
             num_pictures: how many it shall hold at most.
             limit: bytes it may have at most.
             purpose: see `Layout`.
+            in_memory: as for the constructor.
 
         Raises:
             OSError: there is no room even for its table.
@@ -87,13 +92,14 @@ class Segment:
             at += os.pwrite(descriptor, zeros[: layout.pixels_at - at], at)
         os.pwrite(descriptor, pack_progress(Progress(layout.pixels_at, 0)), CHANGING_AT)
         os.pwrite(descriptor, pack_layout(layout), 0)
-        return cls(descriptor)
+        return cls(descriptor, in_memory=in_memory)
 
     def __getstate__(self) -> Any:
-        return reduction.DupFd(self._file)
+        return reduction.DupFd(self._file), self._in_memory
 
-    def __setstate__(self, duplicate: Any) -> None:
-        self.__init__(duplicate.detach())  # type: ignore[misc]
+    def __setstate__(self, state: Any) -> None:
+        duplicate, in_memory = state
+        self.__init__(duplicate.detach(), in_memory=in_memory)  # type: ignore[misc]
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, OSError):
@@ -109,9 +115,9 @@ class Segment:
         if found is None:
             return None
         slot, record = found
-        if self._seen[slot] == _UNSEEN:
+        if not self._in_memory and self._seen[slot] == _UNSEEN:
             self._seen[slot] = _SOUND if self._is_sound(record) else _DAMAGED
-        pixels = self._map_to(record) if self._seen[slot] == _SOUND else None
+        pixels = self._map_to(record) if self._seen[slot] != _DAMAGED else None
         if pixels is None:
             return None
         flat = torch.frombuffer(pixels, dtype=torch.uint8, count=record.num_bytes, offset=record.offset)
@@ -175,16 +181,18 @@ class Segment:
     def _find(self, key: bytes) -> tuple[int, Record] | None:
         for slot in self._slots(key):
             data = self._slot(slot)
-            if is_free(data):
-                return None
             if data.startswith(key) and (record := unpack_record(data)) is not None:
                 return slot, record
+            if is_free(data):
+                return None
         return None
 
     def _slots(self, key: bytes) -> Iterator[int]:
         """The slots where a key may be, in order; keys are digests, so their bytes are as good as random."""
-        first = int.from_bytes(key[:8], "little")
-        return ((first + step) & (self._layout.num_slots - 1) for step in range(self._layout.num_slots))
+        num_slots = self._layout.num_slots
+        first = int.from_bytes(key[:8], "little") & (num_slots - 1)
+        yield first
+        yield from (slot & (num_slots - 1) for slot in range(first + 1, first + num_slots))
 
     def _slot(self, slot: int) -> bytes:
         at = self._layout.slot_at(slot)

@@ -1,66 +1,91 @@
-"""From worker to main process: batches of bytes are left in memory that both see, the same memory again and again.
+"""From worker to main process: batches are left in memory that both see, and that is used again and again.
 
 torch's DataLoader makes new shared memory for every batch, which the system zeroes, and sends its descriptor through a
 socket. For 64 pictures of 224 pixels that costs as much as a tenth of decoding them.
 
-Each worker has places of its own and fills them in turn. One more than it may have batches under way is enough: by the
-time it fills a place again, the main process has asked it for so many later batches that it has copied the earlier one.
+The main process says with each request in which place the batch shall be left: in one that no request under way was
+given, and in which no tensor lies that somebody still holds. So nothing is copied out of a place, and none that is
+looked at is ever written into.
 """
 
 from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+import sys
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
-from holdfast.data.sample import Batch
+_HELD = 2  # places that the main process may hold: the batch in use, and the next one while it is being asked for
+_NOBODY = 2  # references to a place's memory that only the list and the question itself hold
 
 
 class Left(NamedTuple):
-    """What a worker says of a batch that it left: in which place, its targets `[B, ...]` and its indices `[B]`."""
+    """What a worker says of a batch that it left.
+
+    Attributes:
+        place: where.
+        targets: `[B, ...]`.
+        indices: `[B]` int64.
+        numbers: `[B, P]` float64, for the stages of its transform that are still to come; None: it is finished.
+    """
 
     place: int
     targets: npt.NDArray[np.generic]
     indices: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.float64] | None
 
 
 class Handover:
     """The places, made before the workers are forked.
 
     Args:
-        num_workers: processes.
-        under_way: batches that one of them may have been asked for and not delivered (DataLoader's `prefetch_factor`).
+        num_workers: processes. They are asked in turn, and each is given the same places again if that can be: memory
+            that a process has not touched yet costs it as much as what it writes there.
+        of_each: places for each of them, as many as it may have batches under way; a few more are for the batches that
+            the main process holds.
         batch_size: pictures in a batch, at most.
         shape: of one picture, `[C, H, W]`.
+        dtype: uint8 or float32.
     """
 
-    def __init__(self, num_workers: int, under_way: int, batch_size: int, shape: tuple[int, ...]) -> None:
-        self._of_each = under_way + 1
-        self._turn = 0
-        places = (num_workers * self._of_each, batch_size, *shape)
+    def __init__(
+        self, num_workers: int, of_each: int, batch_size: int, shape: tuple[int, ...], dtype: torch.dtype
+    ) -> None:
+        self._shape, self._dtype, self._num_workers = (batch_size, *shape), dtype, num_workers
+        num_bytes = math.prod(self._shape) * dtype.itemsize
         # Anonymous and shared: gone with the last process, however it ends; a page exists once it was written.
-        memory = mmap.mmap(-1, math.prod(places))
-        self._places = torch.frombuffer(memory, dtype=torch.uint8).view(places)
+        self._memory = [mmap.mmap(-1, num_bytes) for _ in range(num_workers * of_each + _HELD)]
+        for memory in self._memory:
+            if hasattr(mmap, "MADV_HUGEPAGE"):  # where the system allows it, a page of 2 MB is zeroed at once
+                memory.madvise(mmap.MADV_HUGEPAGE)
+        self._under_way: set[int] = set()
+        self._turn = 0
 
-    def leave(self, pictures: Sequence[Tensor]) -> int | None:
-        """Called in a worker: copies pictures into its next place; None when they are not of the shape expected."""
-        worker = get_worker_info()
-        shape = self._places.shape[2:]
-        if worker is None or any(picture.shape != shape or picture.dtype != torch.uint8 for picture in pictures):
-            return None
-        place = worker.id * self._of_each + self._turn
-        self._turn = (self._turn + 1) % self._of_each
-        torch.stack(list(pictures), out=self._places[place, : len(pictures)])
-        return place
+    def reserve(self) -> int | None:
+        """Returns a place for the batch that is asked for next; None when all are in use."""
+        turn, self._turn = self._turn, self._turn + 1
+        for place in sorted(range(len(self._memory)), key=lambda place: (place - turn) % self._num_workers):
+            # torch holds the memory for as long as a tensor, or a view of one, lies in it.
+            if place not in self._under_way and sys.getrefcount(self._memory[place]) == _NOBODY:
+                self._under_way.add(place)
+                return place
+        return None
 
-    def take(self, left: Left) -> Batch:
-        """Returns a batch whose inputs, `[B, C, H, W]` uint8, lie in their place: copy them before the next one."""
-        inputs = self._places[left.place, : len(left.indices)]
-        return Batch(inputs, torch.from_numpy(left.targets), torch.from_numpy(left.indices))
+    def forget(self) -> None:
+        """What was under way is not any more: the workers were asked for something else, or are gone."""
+        self._under_way.clear()
+        self._turn = 0
+
+    def room(self, place: int) -> Tensor:
+        """Returns a place's memory, `[batch_size, C, H, W]`; it counts as held while the tensor lives."""
+        return torch.frombuffer(self._memory[place], dtype=self._dtype).view(self._shape)
+
+    def take(self, left: Left) -> Tensor:
+        """Returns the pictures that a worker left, `[B, C, H, W]`, where they lie."""
+        self._under_way.discard(left.place)
+        return self.room(left.place)[: len(left.indices)]

@@ -7,34 +7,25 @@ caller, never those prefetched.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch.multiprocessing import get_all_start_methods, get_start_method
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from holdfast.data.folders.listing import give_back_freed_memory
+from holdfast.data.loading.batching import CollateFunction, MakeBatch, Request
 from holdfast.data.loading.delivery import Delivery, handover_for
-from holdfast.data.loading.order import epoch_order
-from holdfast.data.loading.reading import Collate, CollateFunction, Failure, ReadSample, collate
-from holdfast.data.loading.samplers import positions_of, refuse_sampler
-from holdfast.data.loading.sampling import Draw, Sampling, Weighted
-from holdfast.data.loading.workers import (
-    begin_work,
-    close_at_exit,
-    one_thread,
-    picklable_or_refused,
-    refuse_long_temporary_folder,
-    signals_held,
-)
+from holdfast.data.loading.epochs import Epochs
+from holdfast.data.loading.reading import Failure, ReadSample
+from holdfast.data.loading.sampling import Sampling, Weighted
+from holdfast.data.loading.stream import Stream
+from holdfast.data.loading.workers import close_at_exit, one_thread, picklable_or_refused
 from holdfast.data.sample import Indices, Pictures
 from holdfast.distributed import World
 from holdfast.errors import CheckpointMismatch, ConfigError, DataError, first_of
-from holdfast.randomness import derive_seed, seed_generators
-from holdfast.words import count
 
 _LARGE = 50_000  # pictures: from here on the memory of their paths is megabytes
 
@@ -67,6 +58,8 @@ class Loader:
         prefetch_factor: batches that each worker makes ahead; 2 by default.
         timeout: seconds to wait for a batch from the workers before giving up; 0 waits for ever.
         persistent_workers: keep the workers from epoch to epoch; otherwise every epoch starts new ones.
+        epochs: how many there will be in all. Workers then go on from the last batches of an epoch to the first of the
+            next, and nobody waits for those. Not with a `sampler`, which is asked when its epoch begins.
         world: this process's place among all.
 
     Raises:
@@ -95,6 +88,7 @@ class Loader:
         prefetch_factor: int | None = None,
         timeout: float = 0,
         persistent_workers: bool = True,
+        epochs: int | None = None,
     ) -> None:
         _refuse_arguments(batch_size, num_workers, prefetch_factor, timeout, multiprocessing_context)
         self.pictures = pictures
@@ -107,50 +101,39 @@ class Loader:
         self.world = world or World()
         self.epoch = 0
         self.batches_delivered = 0
-        self._draw = None if sampling == "natural" else Draw(sampling, pictures.labels[self.indices], seed)
-        if sampler is not None:
-            refuse_sampler(sampler, self._draw is not None)
-        drawn = self.indices if self._draw is None else range(self._draw.size)
-        self._num_samples = num_samples = len(drawn if sampler is None else cast(Sequence[int], sampler))
-        self.steps_per_epoch = _count_batches(num_samples, batch_size, drop_last)
+        labels = None if sampling == "natural" else pictures.labels[self.indices]
+        self._epochs = Epochs(
+            self.indices, labels, batch_size=batch_size, seed=seed, shuffle=shuffle, sampler=sampler,
+            sampling=sampling, drop_last=drop_last, world=self.world,
+        )  # fmt: skip
+        self.steps_per_epoch = self._epochs.num_batches
         if len(pictures) > _LARGE:
             give_back_freed_memory()  # what a scan leaves: every worker would fill it anew with pages of its own
-        self._read = ReadSample(pictures, transform, seed)
         # Without an accelerator torch would refuse to pin in this process, and warn and go on with workers.
         self._pin = pin_memory and torch.accelerator.is_available()
         self._keep_workers = persistent_workers
+        on_device = device is not None and device.type != "cpu"
+        forked = not self._pin and (multiprocessing_context or get_start_method()) == "fork"
         under_way = 2 if prefetch_factor is None else prefetch_factor
-        travels = collate_fn is None and not self._pin
-        places = num_workers if travels and (multiprocessing_context or get_start_method()) == "fork" else 0
-        handover = handover_for(transform, places, under_way, batch_size)
-        self._collate = Collate(collate_fn or collate, pictures, handover)
+        handover = handover_for(
+            transform, collate_fn, num_workers if forked else 0, under_way, batch_size, on_device=on_device
+        )
+        self._make = MakeBatch(
+            ReadSample(pictures, transform, seed), collate_fn, on_device=on_device, handover=handover
+        )
         self._deliver = Delivery(transform, device, handover)
-        self._workers: DataLoader[Any] | None = None
+        self._stream: Stream | None = None
         if num_workers:
             picklable_or_refused(
                 multiprocessing_context, transform=transform, collate_fn=collate_fn, collection=pictures
             )
-            self._workers = self._make_workers(num_workers, multiprocessing_context, under_way, timeout)
+            self._stream = Stream(
+                self._make, self._epochs, handover,
+                last_epoch=epochs - 1 if epochs is not None and persistent_workers and sampler is None else None,
+                num_workers=num_workers, start_method=multiprocessing_context, prefetch_factor=under_way,
+                timeout=timeout, pin=self._pin,
+            )  # fmt: skip
             close_at_exit(self)
-
-    def _make_workers(
-        self, num: int, start_method: str | None, prefetch_factor: int, timeout: float
-    ) -> DataLoader[Any]:
-        refuse_long_temporary_folder()
-        return DataLoader(
-            cast(Any, self._read),
-            batch_sampler=cast(Any, _RestOfEpoch(self)),
-            num_workers=num,
-            collate_fn=self._collate,
-            pin_memory=self._pin,
-            persistent_workers=True,  # where they are not to be kept the loader closes them, and rightly
-            multiprocessing_context=start_method,
-            prefetch_factor=prefetch_factor,
-            timeout=timeout,
-            worker_init_fn=begin_work,
-            # Its base seed would otherwise be drawn from the generator that the model uses.
-            generator=torch.Generator().manual_seed(0),
-        )
 
     def __len__(self) -> int:
         """Batches in a whole epoch."""
@@ -159,24 +142,17 @@ class Loader:
     def __iter__(self) -> Iterator[Any]:
         if self.batches_delivered >= self.steps_per_epoch:
             self.epoch, self.batches_delivered = self.epoch + 1, 0
-        batches = self._from_workers() if self._workers is not None else self._from_this_process()
-        for batch in batches:
-            if isinstance(batch, Failure):
+        for made in self._rest_of_epoch(self.epoch, self.batches_delivered):
+            if isinstance(made, Failure):
                 self.close()  # the error's traceback may keep this loader until it is too late to end workers well
-                raise DataError(batch.message)
+                raise DataError(made.message)
             self.batches_delivered += 1
-            yield self._deliver(batch)
+            yield self._deliver(made)
 
     def close(self) -> None:
         """Ends the worker processes; the next iteration starts new ones."""
-        iterator = getattr(self._workers, "_iterator", None)
-        if iterator is not None:
-            workers = list(iterator._workers)
-            iterator._shutdown_workers()
-            for worker in workers:
-                if worker.is_alive():  # stuck in code that no signal reaches
-                    worker.kill()
-            cast(Any, self._workers)._iterator = None
+        if self._stream is not None:
+            self._stream.close()
 
     def seek(self, step: int) -> None:
         """Moves the cursor to where it stands after `step` batches since the start of training; costs nothing."""
@@ -184,7 +160,7 @@ class Loader:
 
     def batch_indices(self, epoch: int, batch: int) -> Indices:
         """Returns this rank's share of batch `batch` of epoch `epoch`: indices into the collection."""
-        return self._batch(self._epoch_indices(epoch), batch)
+        return self._epochs.batch(self._epochs.order(epoch), batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the cursor: epoch, batches delivered, and what they were counted in."""
@@ -195,7 +171,7 @@ class Loader:
             "num_samples": len(self.indices),
             "seed": self.seed,
         }
-        return counted if self._draw is None else {**counted, "sampling": self._draw.describe()}
+        return {**counted, **self._epochs.sampling()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Moves the cursor to where it stood.
@@ -213,60 +189,22 @@ class Loader:
             raise CheckpointMismatch(f"The data loader's place in the data means nothing here ({'; '.join(other)}).")
         self.epoch, self.batches_delivered = int(state_dict["epoch"]), int(state_dict["batches_delivered"])
 
-    def _epoch_indices(self, epoch: int) -> Indices:
-        if self.sampler is not None:
-            if hasattr(self.sampler, "set_epoch"):
-                self.sampler.set_epoch(epoch)
-            seed_generators(derive_seed("sampler", self.seed, epoch))
-            return self.indices[positions_of(self.sampler, self._num_samples, len(self.indices))]
-        if self._draw is not None:
-            return self.indices[self._draw.positions(epoch)]
-        return self.indices[epoch_order(self.seed, epoch, len(self.indices))] if self.shuffle else self.indices
-
-    def _batch(self, epoch_indices: Indices, batch: int) -> Indices:
-        return _members(epoch_indices, batch, self.batch_size, self.world.share)
-
-    def rest_of_epoch(self) -> Iterator[list[tuple[int, int]]]:
-        """Yields, for each batch from the cursor to the end of the epoch, its (epoch, index) pairs."""
-        epoch, epoch_indices = self.epoch, self._epoch_indices(self.epoch)
-        batches = range(self.batches_delivered, self.steps_per_epoch)
-        batch_size, share = self.batch_size, self.world.share
-        del self  # torch keeps this generator, which must not keep the loader: see _RestOfEpoch
-        for batch in batches:
-            yield [(epoch, int(index)) for index in _members(epoch_indices, batch, batch_size, share)]
-
-    def _from_this_process(self) -> Iterator[Any]:
-        for positions in self.rest_of_epoch():
-            with one_thread():
-                batch = self._collate([self._read[position] for position in positions])
-            yield torch.utils.data._utils.pin_memory.pin_memory(batch) if self._pin else batch
-
-    def _from_workers(self) -> Iterator[Any]:
-        assert self._workers is not None
+    def _rest_of_epoch(self, epoch: int, batch: int) -> Iterator[Any]:
+        if self._stream is None:
+            yield from self._from_this_process(epoch, batch)
+            return
         try:
-            with signals_held():
-                batches = iter(self._workers)
-            yield from batches
-        except RuntimeError as error:
-            if "DataLoader timed out" in str(error):
-                self.close()
-                raise DataError(
-                    f"No batch came from the workers in time ({error}). Look for a slow disk, or raise timeout."
-                ) from error
-            if "DataLoader worker" not in str(error):
-                raise
-            raise DataError(
-                f"A worker process that prepares pictures died ({str(error).splitlines()[0]}). It is often memory that "
-                "ran out: take fewer --workers or a smaller --batch-size, and run the same command again."
-            ) from error
+            yield from self._stream.rest_of_epoch(epoch, batch)
         finally:
             if not self._keep_workers:
                 self.close()
 
-
-def _members(epoch_indices: Indices, batch: int, batch_size: int, share: Callable[[int], slice]) -> Indices:
-    members = epoch_indices[batch * batch_size : (batch + 1) * batch_size]
-    return members[share(len(members))]
+    def _from_this_process(self, epoch: int, batch: int) -> Iterator[Any]:
+        order = self._epochs.order(epoch)
+        for number in range(batch, self.steps_per_epoch):
+            with one_thread():
+                made = self._make.__getitems__(Request(epoch, self._epochs.batch(order, number)))
+            yield torch.utils.data._utils.pin_memory.pin_memory(made) if self._pin else made
 
 
 def _refuse_arguments(
@@ -289,32 +227,3 @@ def _refuse_arguments(
     wrong = [f"{name} is {value!r}; expected {expected}" for name, value, good, expected in rules if not good]
     if wrong:
         raise ConfigError(f"A loader cannot be made so:\n{first_of(wrong)}")
-
-
-def _count_batches(num_samples: int, batch_size: int, drop_last: bool) -> int:
-    if num_samples == 0 or (drop_last and num_samples < batch_size):
-        raise ConfigError(
-            f"No batch can be made of {count(num_samples, 'sample')} with batch size {batch_size}; "
-            "take a smaller batch or keep the last one (drop_last=False)."
-        )
-    return num_samples // batch_size if drop_last else -(-num_samples // batch_size)
-
-
-class _RestOfEpoch:
-    """What torch's DataLoader asks for batches; it always starts from the loader's cursor.
-
-    The loader is not kept alive from here: freed in a cycle, torch's queues lose the message that ends the workers.
-    """
-
-    def __init__(self, loader: Loader) -> None:
-        self.loader = weakref.ref(loader)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        loader = self.loader()
-        assert loader is not None
-        return loader.rest_of_epoch()
-
-    def __len__(self) -> int:
-        loader = self.loader()
-        assert loader is not None
-        return loader.steps_per_epoch

@@ -126,6 +126,10 @@ def _to_square(picture: Tensor, side: int, interpolation: v2.InterpolationMode) 
     """Returns what torchvision's `resize` makes, by the shortest way to it. `[C, h, w]` → `[C, side, side]`."""
     bilinear = interpolation == v2.InterpolationMode.BILINEAR
     if _RESIZES_BYTES and bilinear and picture.dtype == torch.uint8 and picture.shape[1:] != (side, side):
-        return interpolate(picture[None], (side, side), mode="bilinear", antialias=True)[0]
+        # One picture with the strides of a batch of them. Where channels come last torch keeps them so, and saves
+        # itself a third of the time, for taking them apart.
+        whole = max(size * stride for size, stride in zip(picture.shape, picture.stride(), strict=True))
+        one = picture.as_strided((1, *picture.shape), (whole, *picture.stride()))
+        return interpolate(one, (side, side), mode="bilinear", antialias=True)[0]
     resized: Tensor = F.resize(picture, [side, side], interpolation, antialias=True)
     return resized

@@ -7,16 +7,16 @@ is written once. Augmentation is for training only. This file knows nothing of f
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast, get_args
 
 from torch import Tensor
 from torchvision.transforms import v2
 
+from holdfast.data.preprocessing.augment import BatchStep, ColorJitter, Numbers, RandomFlip
 from holdfast.data.preprocessing.crops import CentreCrop, Crop, RandomResizedCrop, Whole, WholeSquare
 from holdfast.data.preprocessing.encoded import Encoded, decoded
-from holdfast.data.preprocessing.flip import RandomFlip
 from holdfast.data.preprocessing.normalise import Normalise
 from holdfast.errors import ConfigError
 
@@ -68,17 +68,19 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class StagedTransform:
-    """A transform in three stages, so that each can happen where it costs least.
+    """A transform in four stages, so that each can happen where it costs least.
 
-    Called with a picture it does all three. The loader has the first two done by its workers, before and after
-    decoding, and the third for a whole batch where the model is.
+    Called with a picture it does all four. The loader has the first two done by its workers, before and after decoding,
+    and the others too where the model is on a CPU; on an accelerator they are done there, for a whole batch.
 
     Attributes:
         crop: plans from the picture's size what to cut out, before it is decoded.
         then: what is done with the square that was cut out, `[C, S, S]` → `[C, S, S]`.
         finish: `[..., C, S, S]` uint8 → float32.
         scaled: whether a picture may be decoded smaller where that is enough.
-        shape: `[C, S, S]` of what `pixels` makes; None where a user's own transform decides.
+        shape: `[C, S, S]` of what the first two make; None where a user's own transform decides.
+        augment: what may wait until pictures are in their batch.
+        foreign: whether `then` is a user's own, which may draw from any generator.
     """
 
     crop: Crop
@@ -86,11 +88,27 @@ class StagedTransform:
     finish: Normalise
     scaled: bool
     shape: tuple[int, int, int] | None = None
+    augment: tuple[BatchStep, ...] = ()
+    foreign: bool = False
+
+    def cut(self, picture: Encoded) -> tuple[Tensor, Numbers]:
+        """Decodes a picture as far as it is needed; returns it after two stages, and the numbers for the third."""
+        plan = self.crop.plan(picture.height, picture.width)
+        square = self.then(plan.crop(picture.decode(plan.most_reduced if self.scaled else 1.0)))
+        return square, [number for step in self.augment for number in step.draw()]
+
+    def augmented(self, pictures: Tensor, numbers: Sequence[Numbers]) -> Tensor:
+        """Does the third stage to `[N, C, S, S]` uint8, by the N rows of numbers that `cut` gave."""
+        first = 0
+        for step in self.augment:
+            pictures = step.apply(pictures, [row[first : first + step.num_numbers] for row in numbers])
+            first += step.num_numbers
+        return pictures
 
     def pixels(self, picture: Encoded) -> Tensor:
         """Decodes a picture as far as it is needed and returns what `finish` takes."""
-        plan = self.crop.plan(picture.height, picture.width)
-        return self.then(plan.crop(picture.decode(plan.most_reduced if self.scaled else 1.0)))
+        square, numbers = self.cut(picture)
+        return self.augmented(square[None], [numbers])[0] if self.augment else square
 
     def __call__(self, image: Tensor) -> Tensor:
         """Maps a decoded picture `[C, H, W]` to the network's input, `[C, S, S]` float32."""
@@ -147,15 +165,16 @@ def train_transform(
         steps.append(v2.RandomCrop(size, max(size // 8, 1)))
     else:
         crop, scaled = RandomResizedCrop(size, (0.25, 1.0), mode), scaled_crops
-    if "flip" in augmentation or augmentation == "trivial":
-        steps.append(RandomFlip())
-    if "color" in augmentation:
-        steps.append(v2.ColorJitter(0.3, 0.3, 0.3))
     if augmentation == "trivial":
-        steps.append(v2.TrivialAugmentWide())
-    then: Transform = steps[0] if len(steps) == 1 else v2.Compose(steps)
+        steps += [RandomFlip(), v2.TrivialAugmentWide()]
+    waiting: list[BatchStep] = []
+    if "flip" in augmentation:
+        waiting.append(RandomFlip())
+    if "color" in augmentation:
+        waiting.append(ColorJitter(0.3))
+    then: Transform = _nothing if not steps else steps[0] if len(steps) == 1 else v2.Compose(steps)
     finish, shape = _finish(preprocessing), _shape(preprocessing)
-    return StagedTransform(crop, then, finish, scaled, shape)
+    return StagedTransform(crop, then, finish, scaled, shape, tuple(waiting))
 
 
 def import_callable(path: str, what: str) -> Callable[..., Any]:
@@ -194,7 +213,7 @@ def _finish(preprocessing: Preprocessing) -> Normalise:
 def _own(path: str, preprocessing: Preprocessing) -> StagedTransform:
     """A user's transform: it gets every pixel; bytes that it leaves are scaled and normalised, floats are passed on."""
     finish = Normalise(preprocessing.mean, preprocessing.std, floats=False)
-    return StagedTransform(Whole(), import_callable(path, "transform"), finish, scaled=False)
+    return StagedTransform(Whole(), import_callable(path, "transform"), finish, scaled=False, foreign=True)
 
 
 def _nothing(image: Tensor) -> Tensor:

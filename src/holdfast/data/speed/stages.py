@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,9 +19,10 @@ from torchvision.transforms import v2
 from holdfast.data.cache.key import Prefix
 from holdfast.data.decoding.image_file import read_image_file
 from holdfast.data.files import FilePictures
-from holdfast.data.loading.buffers import Buffers
 from holdfast.data.loading.workers import one_thread
+from holdfast.data.preprocessing.augment import BatchStep
 from holdfast.data.preprocessing.encoded import Encoded, decoded
+from holdfast.data.preprocessing.normalise import Normalise
 from holdfast.data.preprocessing.picture_file import open_bytes
 from holdfast.data.preprocessing.transforms import StagedTransform
 from holdfast.data.sample import Indices, Pictures
@@ -84,6 +85,9 @@ def measure_stages(
     clock, ready = _Clock(), list[Tensor]()
     sizes, bytes_read = list[tuple[int, int]](), 0
     cold, warm = list[float](), list[float]()
+    # What may wait until pictures are in their batch is done on the device, if that is an accelerator.
+    waiting = transform.augment if device.type != "cpu" else ()
+    steps = [*_steps(transform.then), *(() if waiting else transform.augment)]
     with one_thread():
         for index in picked.tolist():
             opened: Callable[[], Encoded] | None = None
@@ -96,13 +100,13 @@ def measure_stages(
                 encoded = decoded(clock.time("read from memory", "disk", partial(pictures.read, index)))
             sizes.append((encoded.height, encoded.width))
             seed_generators(derive_seed("sample", 0, 0, index))
-            square = _prepare(clock, encoded, opened, prefix, transform, other_side, pictures.name(index))
+            square = _prepare(clock, encoded, opened, prefix, transform, steps, other_side, pictures.name(index))
             if len(ready) < batch_size:
                 ready.append(square)
         shapes = {tuple(square.shape) for square in ready}
         if len(shapes) > 1:
             raise DataError(f"The transform makes pictures of several shapes ({sorted(shapes)}); expected one.")
-        finishing = list(_finish(ready, transform, device))
+        finishing = list(_finish(ready, waiting, transform.finish, device))
     sampled = Sampled(
         num=len(picked),
         num_all=len(pictures),
@@ -120,6 +124,7 @@ def _prepare(
     opened: Callable[[], Encoded] | None,
     prefix: Prefix,
     transform: StagedTransform,
+    steps: Sequence[Any],
     other_side: int | None,
     name: str,
 ) -> Tensor:
@@ -145,7 +150,7 @@ def _prepare(
         small = picture
     kind = type(transform.crop).__name__
     square: Any = clock.time(f"crop and resize ({kind})", "transform", lambda: plan.crop(small))
-    for step in _steps(transform.then):
+    for step in steps:
         square = clock.time(_name_of(step), "transform", partial(step, square))
         if not isinstance(square, Tensor):
             raise DataError(f"The transform made a {type(square).__name__} of {name}; expected a tensor.")
@@ -160,21 +165,30 @@ def _name_of(step: Any) -> str:
     return str(getattr(step, "__name__", type(step).__name__)).lstrip("_")
 
 
-def _finish(ready: Sequence[Tensor], transform: StagedTransform, device: torch.device) -> Iterator[Stage]:
-    """Measures the last steps: the way to the device, and bytes become floats there."""
-    batch, buffers = torch.stack(list(ready)), Buffers()
-    empty = buffers.empty if device.type == "cpu" else None
+def _finish(
+    ready: Sequence[Tensor], waiting: Sequence[BatchStep], finish: Normalise, device: torch.device
+) -> Iterator[Stage]:
+    """Measures the last steps: the way to the device, what waited for it, and bytes become floats."""
+    batch = torch.stack(list(ready))
+    place: Literal["worker", "main"] = "worker" if device.type == "cpu" else "main"
     if device.type != "cpu":
-        with _timed(device) as seconds:
-            for _ in range(_REPEATS):
-                moved = batch.to(device)
-        yield Stage(f"to {device}", "finish", seconds[0] / _REPEATS / len(batch), "main")
-        batch = moved
-    transform.finish(batch, empty)  # the first one touches fresh memory and starts the device
+        yield Stage(f"to {device}", "finish", _repeated(partial(batch.to, device), device) / len(batch), place)
+        batch = batch.to(device)
+    for step in waiting:
+        numbers = [step.draw() for _ in batch]
+        seconds = _repeated(partial(step.apply, batch, numbers), device)
+        yield Stage(f"{_name_of(step)} on {device}", "finish", seconds / len(batch), place)
+    into = torch.empty(batch.shape, device=device)
+    yield Stage("normalise", "finish", _repeated(partial(finish, batch, into), device) / len(batch), place)
+
+
+def _repeated(work: Callable[[], Any], device: torch.device) -> float:
+    """Returns the seconds that something takes on the device, a mean; the first time, which starts it, is left out."""
+    work()
     with _timed(device) as seconds:
         for _ in range(_REPEATS):
-            transform.finish(batch, empty)
-    yield Stage("normalise", "finish", seconds[0] / _REPEATS / len(batch), "main")
+            work()
+    return seconds[0] / _REPEATS
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from holdfast.data.loading.batching import MakeBatch
+from holdfast.data.loading.delivery import Delivery, handover_for
+from holdfast.data.loading.epochs import Epochs
 from holdfast.data.loading.loader import Loader
+from holdfast.data.loading.reading import ReadSample
+from holdfast.data.loading.stream import Stream
 from holdfast.data.preprocessing.crops import Whole
 from holdfast.data.preprocessing.normalise import Normalise
 from holdfast.data.preprocessing.transforms import StagedTransform
@@ -46,34 +51,37 @@ def measure_rate(
             device=device, pin_memory=device.type == "cuda",
         )  # fmt: skip
         try:
-            return Rate(workers, len(picked) / _second_epoch(loader, device))
+            _timed(loader)
+            return Rate(workers, len(picked) / _timed(loader, device))
         finally:
             loader.close()
 
 
-def measure_handover(ready: Sequence[Tensor]) -> Stage:
+def measure_handover(ready: Sequence[Tensor], device: torch.device) -> Stage:
     """Has one worker hand over pictures that are ready, and does nothing else to them.
 
     Args:
         ready: some `[C, S, S]`, all of one shape.
+        device: where they are wanted: to an accelerator bytes go, and elsewhere floats.
     """
-    shape = ready[0].shape if ready[0].dtype == torch.uint8 else None
+    shape, on_device = ready[0].shape if ready[0].dtype == torch.uint8 else None, device.type != "cpu"
     transform = StagedTransform(Whole(), _nothing, _AsTheyAre((), ()), scaled=False, shape=shape)  # type: ignore[arg-type]
-    held = _Held(ready)
-    times = max(1, 512 // len(ready))
-    picked = np.tile(np.arange(len(ready)), times)
-    loader = Loader(held, picked, batch_size=len(ready), transform=transform, num_workers=1)
+    picked = np.tile(np.arange(len(ready)), max(1, 512 // len(ready)))
+    handover = handover_for(transform, None, 1, 2, len(ready), on_device=on_device)
+    make = MakeBatch(ReadSample(_Held(ready), transform, 0), None, on_device=on_device, handover=handover)
+    epochs = Epochs(picked, None, batch_size=len(ready))
+    stream = Stream(make, epochs, handover, num_workers=1)
+    deliver = Delivery(None, None, handover)
     try:
-        return Stage("hand over to the main process", "hand-over", _second_epoch(loader, None) / len(picked), "worker")
+        seconds = [_timed(map(deliver, stream.rest_of_epoch(epoch, 0))) for epoch in range(2)]
+        return Stage("hand over to the main process", "hand-over", seconds[-1] / len(picked), "worker")
     finally:
-        loader.close()
+        stream.close()
 
 
-def _second_epoch(loader: Loader, device: torch.device | None) -> float:
-    for _ in loader:
-        pass
+def _timed(batches: Iterable[Any], device: torch.device | None = None) -> float:
     began = time.perf_counter()
-    for _ in loader:
+    for _ in batches:
         pass
     if device is not None and device.type != "cpu":
         torch.accelerator.synchronize(device)
@@ -85,10 +93,10 @@ def _nothing(picture: Tensor) -> Tensor:
 
 
 class _AsTheyAre(Normalise):
-    """A last stage that leaves batches as bytes."""
+    """A last stage that does nothing: pictures are finished in the place where they are handed over."""
 
-    def __call__(self, pictures: Tensor, empty: Any = None) -> Tensor:  # noqa: ARG002  # as Normalise is called
-        return pictures
+    def __call__(self, pictures: Tensor, into: Tensor | None = None) -> Tensor:
+        return pictures if into is None else into
 
 
 @dataclass

@@ -1,0 +1,180 @@
+"""What a worker does for the loader with a batch: it reads the samples and puts them together.
+
+Pictures of a `StagedTransform` become floats here, one by one while they are in the core's cache, unless they are to be
+finished on an accelerator. Where it can be they are written right into memory that the main process sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from holdfast.data.loading.buffers import Buffers
+from holdfast.data.loading.handover import Handover, Left
+from holdfast.data.loading.reading import Failure, ReadSample, Sample
+from holdfast.data.preprocessing.transforms import StagedTransform
+from holdfast.data.sample import Batch, Indices
+from holdfast.data.targets import Target
+
+Item = tuple[Any, Target, int]
+CollateFunction = Callable[[list[Item]], Any]
+
+
+class Request(NamedTuple):
+    """A batch that is asked for.
+
+    Attributes:
+        epoch: of the loader.
+        indices: `[n]` int64, pictures of the collection.
+        place: where a worker shall leave it; None to send it, or without workers.
+    """
+
+    epoch: int
+    indices: Indices
+    place: int | None = None
+
+
+class Waiting(NamedTuple):
+    """A batch whose last stages are done on the device.
+
+    Attributes:
+        batch: its inputs are still bytes.
+        numbers: `[B, P]` float64, for the stages to come.
+    """
+
+    batch: Batch
+    numbers: npt.NDArray[np.float64]
+
+
+class MakeBatch:
+    """Makes the batch that a request asks for; torch's DataLoader takes it for a data set.
+
+    Args:
+        read: gives the samples.
+        collate_fn: the user's own, which gets finished samples; None makes a `Batch`.
+        on_device: whether the last stages are done on an accelerator.
+        handover: where workers leave batches; None when they send them.
+    """
+
+    def __init__(
+        self, read: ReadSample, collate_fn: CollateFunction | None, *, on_device: bool, handover: Handover | None
+    ) -> None:
+        self.read, self.collate_fn, self.handover = read, collate_fn, handover
+        self._transform = read.transform if isinstance(read.transform, StagedTransform) else None
+        # A user's function gets what a transform makes, which is floats.
+        self._finishes_later = on_device and collate_fn is None and self._transform is not None
+        self._shape = self._transform.shape if self._transform is not None and collate_fn is None else None
+        self._buffers = Buffers()
+
+    def __len__(self) -> int:
+        return len(self.read.pictures)
+
+    def __getitems__(self, request: Request) -> Any:
+        """Returns a `Batch`, a `Waiting` or a `Left` one, or what the user's function makes; or the first failure."""
+        room = self._room(request)
+        places: Sequence[Tensor | None] = [None] * len(request.indices) if room is None else room.unbind()
+        samples, images = list[Sample](), list[Any]()
+        for index, place in zip(request.indices.tolist(), places, strict=True):
+            sample = self.read(request.epoch, index)
+            if isinstance(sample, Failure):
+                return sample
+            samples.append(sample)
+            if not self._finishes_later:
+                images.append(self._finished(sample, place))
+        waits = self._finishes_later and all(_is_bytes(sample.image) for sample in samples)
+        if waits:
+            images = [_moved(sample.image, place) for sample, place in zip(samples, places, strict=True)]
+        elif self._finishes_later:
+            images = [self._finished(sample, None) for sample in samples]
+        if self.collate_fn is not None:
+            return self._collated(self.collate_fn, samples, images)
+        filled = room is not None and all(image is place for image, place in zip(images, places, strict=True))
+        return self._batch(request, samples, images, room if filled else None, waits=waits)
+
+    def _room(self, request: Request) -> Tensor | None:
+        """Returns memory for the batch's pictures; None where their shape is not known or they are to be sent."""
+        num = len(request.indices)
+        if self._shape is None:
+            return None
+        if request.place is not None and self.handover is not None:
+            return self.handover.room(request.place)[:num]
+        sent = torch.utils.data.get_worker_info() is not None or self._finishes_later
+        return None if sent else self._buffers.empty((num, *self._shape))
+
+    def _finished(self, sample: Sample, place: Tensor | None) -> Any:
+        """Returns a sample's picture after all stages: `place`, if it fits there."""
+        transform, image = self._transform, sample.image
+        if transform is None or not isinstance(image, Tensor):
+            return image
+        if transform.augment:
+            image = transform.augmented(image[None], [sample.numbers])[0]
+        fits = place is not None and image.shape == place.shape
+        return transform.finish(image, place if fits else None)
+
+    def _batch(
+        self, request: Request, samples: list[Sample], images: list[Any], room: Tensor | None, *, waits: bool
+    ) -> Any:
+        """Returns a batch of pictures, which are in `room` already, or come together now."""
+        targets = _stacked([sample.target for sample in samples])
+        numbers = np.array([sample.numbers for sample in samples], np.float64)
+        if room is not None and request.place is not None:
+            return Left(request.place, targets.numpy(), request.indices, numbers if waits else None)
+        misfit = None if room is not None else self._misfit(samples, images)
+        if misfit is not None:
+            return misfit
+        # In a worker, torch's own stacks right into the memory that the main process will see.
+        inputs = default_collate(images) if room is None else room
+        batch = Batch(inputs, targets, torch.from_numpy(request.indices))
+        return Waiting(batch, numbers) if waits else batch
+
+    def _collated(self, collate_fn: CollateFunction, samples: Sequence[Sample], images: Sequence[Any]) -> Any:
+        try:
+            return collate_fn([(i, s.target, s.picture) for i, s in zip(images, samples, strict=True)])
+        except Exception as error:  # the user's code
+            names = ", ".join(self._name(sample) for sample in samples[:3]) + (" …" if len(samples) > 3 else "")
+            return Failure(f"Making a batch of {names}: {type(error).__name__}: {error}")
+
+    def _misfit(self, samples: Sequence[Sample], images: Sequence[Any]) -> Failure | None:
+        for sample, image in zip(samples, images, strict=True):  # a user's transform may return anything
+            if not isinstance(image, Tensor):
+                return Failure(
+                    f"Making a batch: the transform made a {type(image).__name__} of {self._name(sample)}; "
+                    "expected a tensor. End it with v2.ToImage() and v2.ToDtype(torch.float32, scale=True)."
+                )
+        for sample, image in zip(samples, images, strict=True):
+            if image.shape != images[0].shape:
+                return Failure(
+                    f"Making a batch: {self._name(samples[0])} has shape {list(images[0].shape)} and "
+                    f"{self._name(sample)} {list(image.shape)} after the transform; expected one "
+                    "shape. Let the transform resize or crop, or give a collate_fn."
+                )
+        return None
+
+    def _name(self, sample: Sample) -> str:
+        return self.read.pictures.name(sample.picture)
+
+
+def as_it_is(made: Any) -> Any:
+    """Returns what it gets: to torch's DataLoader a batch is made already."""
+    return made
+
+
+def _is_bytes(image: object) -> bool:
+    return isinstance(image, Tensor) and image.dtype == torch.uint8
+
+
+def _moved(image: Tensor, place: Tensor | None) -> Tensor:
+    """Returns the picture in `place`, if it fits there; else as it is."""
+    return image if place is None or image.shape != place.shape else place.copy_(image)
+
+
+def _stacked(targets: list[Target]) -> Tensor:
+    if all(isinstance(target, int) for target in targets):
+        return torch.tensor(targets)
+    return torch.stack([torch.as_tensor(target) for target in targets])
