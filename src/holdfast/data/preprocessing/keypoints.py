@@ -125,6 +125,19 @@ class _Joint:
         return cast(Tensor, self.pipeline(points).as_subclass(Tensor))
 
 
+def steps_of(
+    transform: JointTransform,
+) -> tuple[list[Callable[..., tuple[Tensor, Tensor]]], list[Callable[[Tensor], Tensor]]]:
+    """Returns the steps of a joint transform: those of picture and points, then those of its pixels alone.
+
+    One after another they do what it does: the first take an `Image` and `KeyPoints`; the others the picture as a plain
+    tensor, and only one that is bytes still.
+    """
+    joint = cast(Any, transform)
+    first = [] if joint.first is None else [joint.first]
+    return [*first, *joint.pipeline.transforms], list(joint.finish.transforms)
+
+
 class _FromEdge(v2.Transform):  # type: ignore[misc]  # torchvision carries no types
     """Points that count from the middle of the first pixel, counted from its edge."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ _BATCHES_EACH = 4  # a worker, in an epoch that is timed: fewer would measure wh
 def measure_rate(
     pictures: Pictures,
     picked: Indices,
-    transform: StagedTransform,
+    transform: Callable[..., Any],
     *,
     workers: int,
     batch_size: int,
@@ -34,6 +34,9 @@ def measure_rate(
     """Runs two epochs over the picked pictures and times the second; the first starts the workers.
 
     Batches are smaller than `batch_size` where there would be too few of them.
+
+    Args:
+        transform: as the loader takes it: for pictures with points, one of picture and points.
 
     Raises:
         DataError: a picture cannot be read.
