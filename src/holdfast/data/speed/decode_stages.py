@@ -30,11 +30,11 @@ def decode_in_stages(
         picture = encoded.decode(1.0)
     else:
         picture = clock.time("decode", "decode", lambda: opened().decode(reduced))
-        if reduced >= 2:  # JPEGs may come out smaller from here on
-            clock.time("decode in full", "decode", lambda: opened().decode(1.0), "")
+        # JPEGs may come out smaller from a half on.
+        clock.compare("decode in full", "decode", (lambda: opened().decode(1.0)) if reduced >= 2 else None)
         if other_side is not None:
             other = Prefix.before_crops(other_side, scaled=True)
-            clock.time(f"decode for --decode-size {other_side}", "decode", lambda: other.of(opened()), "")
+            clock.compare(f"decode for --decode-size {other_side}", "decode", lambda: other.of(opened()))
     if prefix.side is None:
         return picture
     size = f"{prefix.side} × {prefix.side}" if prefix.square else f"a short side of {prefix.side}"

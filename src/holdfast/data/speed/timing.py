@@ -155,7 +155,7 @@ class Timing:
         yield f"{s.num:,} of {s.num_all:,} pictures, picked at random: {s.megapixels:,.2f} megapixels{files} each"
         decode = f", --decode-size {self.decode_size}" if self.decode_size else ""
         task = "" if self.task == "classification" else f"--task {self.task} "
-        yield f"{task}--img-size {self.img_size} --augment {self.augment}{decode}, one process and one thread"
+        yield f"{task}--img-size {self.img_size} --augment {self.augment}{decode}, on one thread"
         yield ""
         yield f"{'':35} {'ms each':>9} {'share':>6} {'pictures/s a core':>17}"
         for stage in self.stages:
@@ -173,7 +173,7 @@ class Timing:
             yield f"the loader, {count(rate.workers, 'worker')}: {rate.pictures_per_second:,.0f} pictures/s{asked}"
         if self.room is not None:
             room = (gigabytes(n) for n in (self.room.needed, self.room.memory, self.room.disk))
-            yield "decoded, train and val are about {}; {} of memory and {} of disk are free".format(*room)
+            yield "decoded, train and val are about {}; free: {} memory, {} disk".format(*room)
 
 
 def _rate(seconds: float) -> str:

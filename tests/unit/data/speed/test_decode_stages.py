@@ -31,8 +31,9 @@ def test_the_picture_is_that_of_the_prefix(tmp_path: Path, prefix: Prefix, names
     clock = Clock()
     made = decode_in_stages(clock, opened(), opened, prefix, prefix.most_reduced(opened()), None)
     assert torch.equal(made, prefix.of(opened()))
-    assert [name for name, _, _ in clock.seconds] == names
-    assert all((place == "") == (name == "decode in full") for name, _, place in clock.seconds)
+    stages = clock.stages(1)
+    assert [stage.name for stage in stages] == names
+    assert [stage.name for stage in stages if not stage.place] == [name for name in names if name == "decode in full"]
 
 
 def test_pixels_are_not_decoded() -> None:
