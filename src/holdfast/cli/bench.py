@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from holdfast.cli.options import device_option, json_option, print_json, traceback_option
+from holdfast.cli.options import (
+    collection_options,
+    device_option,
+    flip_pairs_option,
+    json_option,
+    opening,
+    print_json,
+    traceback_option,
+)
 
 
 @click.group("bench")
@@ -15,13 +23,13 @@ def command() -> None:
 @command.command("data")
 @click.argument("data")
 @click.option("--img-size", "--imgsz", type=click.IntRange(1, 4096), help="side of the network's input, pixels")
-@click.option("--augment", "--aug", help="as in `train`: none, shift+flip, crop+flip, …")
+@click.option("--augment", "--aug", help="as in `train`: none, shift+flip, crop+flip, affine+color, …")
 @click.option("--decode-size", type=click.IntRange(0), help="as in `train`")
 @click.option("--batch-size", "-b", type=click.IntRange(1), help="pictures a step")
 @click.option("--workers", "-j", type=click.IntRange(0, 256), help="processes that prepare pictures  [one a core]")
 @click.option("--num", "-n", type=click.IntRange(1), help="how many pictures  [enough for about 10 s]")
-@click.option("--classes", help="class names in the order wanted, comma-separated")
-@click.option("--image-dir", "--data-dir", help="what file names in a CSV are relative to")
+@collection_options
+@flip_pairs_option
 @device_option
 @json_option
 @traceback_option
@@ -33,10 +41,10 @@ def bench_data_command(
     batch_size: int | None,
     workers: int | None,
     num: int | None,
-    classes: str | None,
-    image_dir: str | None,
+    flip_pairs: str | None,
     device: str,
     as_json: bool,
+    **reading: str | None,
 ) -> int:
     """Say where the time of DATA's pictures goes, and what would help. Nothing is written.
 
@@ -45,10 +53,15 @@ def bench_data_command(
     resizing, each augmentation, the way to the main process, normalising. Figures are processor time; the disk, the
     hand-over and an accelerator go by the clock. Then the loader runs with --workers, with one more and one fewer. What
     is left open is chosen as `train` chooses it.
+
+    A CSV may also say points, several labels or numbers of each picture: they are read as `train --task` reads them.
+    Points go through every step with their picture.
     """
+    from holdfast.cli.quick_look import terminal_width
     from holdfast.config import Config
     from holdfast.data.speed.advice import advise
     from holdfast.run.bench_data import bench_data
+    from holdfast.words import wrapped
 
     timing = bench_data(
         Config(
@@ -58,9 +71,9 @@ def bench_data_command(
             decode_size=decode_size,
             batch_size=batch_size,
             workers=workers,
-            classes=[name.strip() for name in classes.split(",")] if classes else None,
-            image_dir=image_dir,
+            flip_pairs=flip_pairs,
             device=device,
+            **opening(**reading),
         ),
         num,
         say=lambda text: click.echo(f"measuring {text} …", err=True),
@@ -69,9 +82,7 @@ def bench_data_command(
     if as_json:
         print_json(timing.to_json(advice))
         return 0
-    for line in timing.lines():
-        click.echo(line)
-    click.echo("")
-    for line in advice:
-        click.echo(f"• {line}")
+    width = terminal_width()
+    for line in [*timing.lines(), "", *(f"• {line}" for line in advice)]:
+        click.echo(wrapped(line, width, margin=2) if width else line)
     return 0

@@ -30,6 +30,7 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="say only what w
 split_option = click.option("--split", metavar="FILE", help="divide DATA as this table says: see `holdfast split`")
 fold_option = click.option("--fold", type=click.IntRange(1), help="which fold of --split is val; the others are train")
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps")
+flip_pairs_option = click.option("--flip-pairs", help=str(FIELDS["flip_pairs"].metadata["help"]))
 
 
 def traceback_option(command: Command) -> Command:

@@ -9,6 +9,7 @@ import click
 
 from holdfast.cli.options import (
     collection_options,
+    flip_pairs_option,
     fold_option,
     json_option,
     opening,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 @collection_options
 @split_option
 @fold_option
-@click.option("--flip-pairs", help="points that change places in a mirrored picture: 68, names, none, or 0-16,1-15")
+@flip_pairs_option
 @json_option
 @traceback_option
 def command(

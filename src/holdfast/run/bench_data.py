@@ -10,22 +10,24 @@ import numpy as np
 
 from holdfast.config import Config
 from holdfast.data.cache.cached_pictures import CachedPictures
-from holdfast.data.cache.choice import estimate_need, free_disk, free_memory
+from holdfast.data.cache.choice import free_disk, free_memory
 from holdfast.data.cache.key import Prefix
 from holdfast.data.files import FilePictures
 from holdfast.data.loading.order import epoch_order
-from holdfast.data.preprocessing.transforms import train_transform
-from holdfast.data.sample import Collection, Indices, Pictures
-from holdfast.data.sources import open_data
+from holdfast.data.preprocessing.transforms import Preprocessing
+from holdfast.data.sample import Collection, Indices, Pictures, SetName
 from holdfast.data.speed.stages import measure_stages
 from holdfast.data.speed.throughput import measure_handover, measure_rate
 from holdfast.data.speed.timing import Room, Timing
 from holdfast.data.targets import targets_of
 from holdfast.errors import DataError
 from holdfast.inference import choose_device
-from holdfast.run.caching import cache_folder, prefix_of
-from holdfast.run.prepare import default_workers
+from holdfast.run.build import training_transform
+from holdfast.run.caching import cache_folder, need_of, prefix_of
+from holdfast.run.division import divide
+from holdfast.run.prepare import default_workers, open_collection
 from holdfast.run.recipe import preprocessing_for, resolve, summarize
+from holdfast.run.task import target_spec
 from holdfast.words import count
 
 _SECONDS = 1.0  # of preparing pictures once, in one process: all that is measured is about six times that
@@ -42,18 +44,19 @@ def bench_data(config: Config, num: int | None = None, say: Callable[[str], None
         say: told what is being measured.
 
     Raises:
-        DataError: nothing can be read there, its pictures have points, or a picture that was picked cannot be read.
-        ConfigError: an augmentation or a device that there is not, numbers outside their ranges.
+        DataError: nothing can be read there, or a picture that was picked cannot be read.
+        ConfigError: an augmentation or a device that there is not, one that the task cannot have, numbers outside
+            their ranges.
     """
-    collection, train = _open(config)
-    pictures, device = collection.pictures, choose_device(config.device)
-    summary = summarize(pictures, {"train": train})
-    config, _ = resolve(config, summary)
+    collection, sets = _open(config)
+    pictures, device, train = collection.pictures, choose_device(config.device), sets["train"]
+    targets, summary = targets_of(pictures), summarize(pictures, sets)
+    config, _ = resolve(config, summary, targets.spec())
     assert config.augment and config.img_size and config.batch_size
     preprocessing = preprocessing_for(config, summary)
     if isinstance(pictures, FilePictures):
         pictures.channels = preprocessing.channels
-    transform = train_transform(preprocessing, config.augment)
+    transform = training_transform(target_spec(config, targets), preprocessing, config)
     prefix = prefix_of(config, preprocessing, "train")
     read = CachedPictures(pictures, prefix) if prefix.side is not None else pictures
     picked = train[epoch_order(config.seed, 0, len(train))]
@@ -65,8 +68,8 @@ def bench_data(config: Config, num: int | None = None, say: Callable[[str], None
     )  # fmt: skip
     workers = default_workers(config, collection)
     if workers:
-        finishing = [stage for stage in stages if stage.kind == "finish"]
-        before = [stage for stage in stages if stage.kind != "finish"]
+        finishing = [stage for stage in stages if stage.place == "main"]
+        before = [stage for stage in stages if stage.place != "main"]
         stages = [*before, measure_handover(ready, device), *finishing]
     rates = []
     for number in range(max(workers - 1, 0), workers + 2):
@@ -76,6 +79,7 @@ def bench_data(config: Config, num: int | None = None, say: Callable[[str], None
         )  # fmt: skip
     return Timing(
         data=config.data,
+        task=targets.task,
         img_size=config.img_size,
         augment=config.augment,
         decode_size=config.decode_size or None,
@@ -86,32 +90,25 @@ def bench_data(config: Config, num: int | None = None, say: Callable[[str], None
         sampled=sampled,
         stages=stages,
         rates=rates,
-        room=_room(config, pictures, train, prefix),
+        room=_room(config, pictures, sets, preprocessing),
     )
 
 
-def _open(config: Config) -> tuple[Collection, Indices]:
-    """Returns the collection and its training set, whose pictures can be measured."""
-    collection = open_data(
-        config.data, classes=config.classes, image_dir=config.image_dir,
-        file_column=config.file_column, label_column=config.label_column,
-    )  # fmt: skip
-    pictures = collection.pictures
-    if targets_of(pictures).task == "landmarks":
-        raise DataError(
-            f"Measuring {config.data}: its pictures have points, which go through transforms of their own, and those "
-            "cannot be measured. Give a table with a column of labels, or a folder."
-        )
-    train = collection.sets.get("train", np.arange(len(pictures)))
-    if not len(train):
+def _open(config: Config) -> tuple[Collection, dict[SetName, Indices]]:
+    """Returns the collection and its sets, as a run has them before it has read the files."""
+    collection = open_collection(config)
+    sets = divide(config, collection)[0].sets
+    if "train" not in sets:
         raise DataError(f"Measuring {config.data}: there are no pictures to train on.")
-    return collection, train
+    return collection, sets
 
 
-def _room(config: Config, pictures: Pictures, train: Indices, prefix: Prefix) -> Room | None:
+def _room(
+    config: Config, pictures: Pictures, sets: dict[SetName, Indices], preprocessing: Preprocessing
+) -> Room | None:
     if not isinstance(pictures, FilePictures):
         return None
-    needed = estimate_need(pictures, train, prefix).num_bytes
+    needed = need_of(config, pictures, sets, preprocessing).num_bytes
     return Room(needed, free_memory(), free_disk(cache_folder(config)))
 
 
@@ -122,8 +119,10 @@ def _num_cores() -> int:
 def _other_side(config: Config, prefix: Prefix, short_side: int) -> int | None:
     """Returns a `decode_size` that may be quicker than none; None where none is in question."""
     assert config.augment and config.img_size
-    crops = prefix.side is None and config.augment.startswith(("crop", "trivial"))
-    return 2 * config.img_size if crops and short_side >= 3 * config.img_size else None
+    # Pictures with points have no other fixed step before their transform.
+    possible = config.task == "landmarks" or config.augment.startswith(("crop", "trivial"))
+    large = prefix.side is None and short_side >= 3 * config.img_size
+    return 2 * config.img_size if possible and large else None
 
 
 def _enough(pictures: Pictures, order: Indices) -> int:

@@ -145,7 +145,7 @@ def build(
     workers = default_workers(config, data.collection)
     cache = cache or without_cache(config, preprocessing)
     cache.open(pictures, data.sets)
-    transform = _train_transform(spec, preprocessing, config)
+    transform = training_transform(spec, preprocessing, config)
     loader = _train_loader(config, cache.wrap(pictures, "train"), data.sets["train"], transform, workers, device)
     state = TrainState(
         model,
@@ -179,10 +179,16 @@ def _train_loader(
         num_workers=workers,
         pin_memory=device.type == "cuda",
         device=device,
+        epochs=config.epochs,
     )
 
 
-def _train_transform(spec: TargetSpec, preprocessing: Preprocessing, config: Config) -> Callable[..., Any]:
+def training_transform(spec: TargetSpec, preprocessing: Preprocessing, config: Config) -> Callable[..., Any]:
+    """Returns what a training under the resolved `config` does to a picture; to one with points, to both.
+
+    Raises:
+        ConfigError: an augmentation that there is not, or a transform of the user's own that cannot be imported.
+    """
     augment = config.augment or "none"
     if spec.task == "landmarks":
         return joint_train_transform(preprocessing, augment, spec.flip_pairs, config.train_transform)

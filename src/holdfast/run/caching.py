@@ -145,13 +145,11 @@ def plan_cache(
         ConfigError: a size that is none, or more memory than there is.
     """
     size = parse_size(config.cache_size) if config.cache_size else None
-    nothing = CacheNeed(0, 0, 0)
     if not isinstance(pictures, FilePictures):
-        return PictureCache(config, preprocessing, CacheChoice("off", 0, "they are in memory already"), nothing)
-    need = nothing
-    for name, indices in sets.items():
-        if name != "test":
-            need += estimate_need(pictures, indices, prefix_of(config, preprocessing, name))
+        return PictureCache(
+            config, preprocessing, CacheChoice("off", 0, "they are in memory already"), CacheNeed(0, 0, 0)
+        )
+    need = need_of(config, pictures, sets, preprocessing)
     memory, folder = free_memory(), cache_folder(config)
     if config.cache == "ram" and size is not None and size > memory:
         raise ConfigError(
@@ -166,6 +164,17 @@ def plan_cache(
     if choice.kind == "disk" and digests is None:
         choice = CacheChoice("off", 0, "what the files hold is not known")
     return PictureCache(config, preprocessing, choice, need, digests)
+
+
+def need_of(
+    config: Config, pictures: FilePictures, sets: dict[SetName, Indices], preprocessing: Preprocessing
+) -> CacheNeed:
+    """Returns what the pictures would take that a run reads more than once: all but those of the test."""
+    need = CacheNeed(0, 0, 0)
+    for name, indices in sets.items():
+        if name != "test":
+            need += estimate_need(pictures, indices, prefix_of(config, preprocessing, name))
+    return need
 
 
 def without_cache(config: Config, preprocessing: Preprocessing) -> PictureCache:

@@ -41,7 +41,7 @@ def test_every_step_of_a_training_has_a_row(data: Path, holdfast: Callable[..., 
     assert stages == [
         ("read the file", "disk"), ("decode", "decode"), ("resize to a short side of 64", "decode"),
         ("crop and resize", "transform"), ("RandomFlip", "transform"), ("ColorJitter", "transform"),
-        ("hand over to the main process", "hand-over"), ("normalise", "finish"),
+        ("normalise", "finish"), ("hand over to the main process", "hand-over"),
     ]  # fmt: skip
     assert sum(stage["share"] for stage in found["stages"] if stage["place"]) == pytest.approx(1)
     took = [stage["seconds_per_picture"] for stage in found["stages"] if stage["place"]]
@@ -52,7 +52,8 @@ def test_every_step_of_a_training_has_a_row(data: Path, holdfast: Callable[..., 
     assert [rate["workers"] for rate in found["rates"]] == [0, 1, 2]
     assert all(rate["pictures_per_second"] > 0 for rate in found["rates"])
     assert found["sampled"]["num_pictures"] == 6 and found["num_pictures"] == 12
-    assert found["room"]["needed_bytes"] == 12 * 3 * 64 * 80
+    # Of the 8 to train on and the 2 of val, which are shown at 8/7 of the crop.
+    assert found["room"]["needed_bytes"] == 8 * 3 * 64 * 80 + int(2 * 3 * 37 * 37 * 1.25)
 
 
 def test_settings_left_open_are_those_of_train(data: Path, holdfast: Callable[..., Any]) -> None:
@@ -70,12 +71,83 @@ def test_pictures_in_memory_are_measured_too(holdfast: Callable[..., Any]) -> No
     assert not found["sampled"]["file_bytes"] and not any("--cache" in line for line in found["advice"])
 
 
-def test_pictures_with_points_are_refused(data: Path, holdfast: Callable[..., Any]) -> None:
-    """What would be measured is not what their training does."""
+@pytest.fixture
+def tables(data: Path) -> Path:
+    """Beside the pictures, a table of points, one of several labels and one of numbers."""
     names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*.jpg"))]
-    (data / "points.csv").write_text("file,eye_x,eye_y\n" + "".join(f"{name},1,2\n" for name in names))
-    said = holdfast("bench", "data", data / "points.csv", "--num", "4")
-    assert names and said.code == 3 and "its pictures have points" in said.err
+    rows = {"points": "file,left_eye_x,left_eye_y,right_eye_x,right_eye_y", "many": "file,tags", "ages": "file,age"}
+    cells = {"points": "20,30,80,34", "many": "wide;tall", "ages": "12.5"}
+    for table, header in rows.items():
+        lines = [header, *(f"{name},{cells[table]}" for name in names)]
+        (data.parent / f"{table}.csv").write_text("\n".join(lines) + "\n")
+    return data.parent
+
+
+@pytest.mark.row("D3", "D6")
+def test_points_go_through_every_step_with_their_picture(tables: Path, holdfast: Callable[..., Any]) -> None:
+    """Recognised by themselves; the steps of their transform have a row each, normalising is the workers', and what
+    they hand over is floats."""
+    found = measured(holdfast, tables / "points.csv", "--image-dir", tables / "data", "--img-size", 96, "-j", 1)
+    assert (found["task"], found["augment"], found["decode_size"]) == ("landmarks", "affine+flip+color", None)
+    stages = [(stage["name"].split(" (from")[0], stage["kind"], stage["place"]) for stage in found["stages"]]
+    assert [stage for stage in stages if stage[2]] == [
+        ("read the file", "disk", "worker"), ("decode", "decode", "worker"),
+        ("points (of the table)", "transform", "worker"), ("points (FromEdge)", "transform", "worker"),
+        ("crop and resize (Resize)", "transform", "worker"), ("RandomAffine", "transform", "worker"),
+        ("FlipWithPairs", "transform", "worker"), ("ColorJitter", "transform", "worker"),
+        ("points (AcrossInput)", "transform", "worker"), ("ToDtype", "finish", "worker"),
+        ("Normalize", "finish", "worker"), ("hand over to the main process", "hand-over", "worker"),
+    ]  # fmt: skip
+    assert all(rate["pictures_per_second"] > 0 for rate in found["rates"]) and len(found["rates"]) == 3
+    assert found["room"]["needed_bytes"] == 10 * 3 * 200 * 160
+
+
+@pytest.mark.row("D3")
+def test_flip_pairs_and_a_size_to_decode_to_are_those_of_train(tables: Path, holdfast: Callable[..., Any]) -> None:
+    """Without pairs there is no flip, and asking for one is an error; `--decode-size` resizes before the rest."""
+    where = (tables / "points.csv", "--image-dir", tables / "data", "--workers", 0, "--img-size", 32)
+    found = measured(holdfast, *where, "--flip-pairs", "none", "--decode-size", 64)
+    assert found["augment"] == "affine+color"
+    assert "resize to a short side of 64" in [stage["name"] for stage in found["stages"]]
+    large = measured(holdfast, *where)
+    assert "decode for --decode-size 64" in [stage["name"] for stage in large["stages"] if not stage["place"]]
+    said = holdfast("bench", "data", *map(str, where), "--flip-pairs", "none", "--augment", "crop+flip")
+    assert said.code == 2 and "Give --flip-pairs" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "task", "steps"),
+    [
+        (["many.csv", "--task", "multilabel", "--label-column", "tags"], "multilabel", "RandomResizedCrop"),
+        (["ages.csv", "--task", "regression", "--target-columns", "age"], "regression", "WholeSquare"),
+    ],
+)
+def test_labels_and_numbers_are_measured_as_they_are_trained(
+    arguments: list[str], task: str, steps: str, tables: Path, holdfast: Callable[..., Any]
+) -> None:
+    """What is chosen goes by the task: numbers are not cropped at random, several labels are."""
+    table, *others = arguments
+    found = measured(holdfast, tables / table, "--image-dir", tables / "data", "--workers", 0, *others)
+    assert found["task"] == task
+    assert f"crop and resize ({steps})" in [stage["name"] for stage in found["stages"] if stage["place"] == "worker"]
+
+
+def test_fails_on_targets_that_data_does_not_have(tables: Path, holdfast: Callable[..., Any]) -> None:
+    """A folder has classes alone, and labels have no pairs of points."""
+    said = holdfast("bench", "data", tables / "data", "--task", "landmarks")
+    assert said.code == 3 and "columns of a CSV" in said.err
+    where = (str(tables / "many.csv"), "--image-dir", str(tables / "data"), "--task", "multilabel")
+    said = holdfast("bench", "data", *where, "--flip-pairs", "68")
+    assert said.code == 2 and "flip_pairs is for points" in said.err
+
+
+def test_the_table_fits_a_terminal(data: Path, holdfast: Callable[..., Any]) -> None:
+    """80 columns hold every row of the longest names, and what the notes mean is said below."""
+    said = holdfast("bench", "data", data, "--num", "4", "--workers", "1", "--img-size", "32", "--augment", "crop+flip")
+    rows, _, below = said.out.partition("all together")
+    assert said.code == 0 and "decode in full" in rows and "crop and resize (RandomResizedCrop)" in rows
+    assert max(map(len, rows.splitlines())) <= 80
+    assert "(compared: no part of a training)" in below
 
 
 def test_the_table_says_the_same_and_nothing_is_written(data: Path, holdfast: Callable[..., Any]) -> None:

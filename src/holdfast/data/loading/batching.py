@@ -18,6 +18,7 @@ from torch.utils.data import default_collate
 from holdfast.data.loading.buffers import Buffers
 from holdfast.data.loading.handover import Handover, Left
 from holdfast.data.loading.reading import Failure, ReadSample, Sample
+from holdfast.data.preprocessing.keypoints import JointPipeline
 from holdfast.data.preprocessing.transforms import StagedTransform
 from holdfast.data.sample import Batch, Indices
 from holdfast.data.targets import Target
@@ -69,7 +70,7 @@ class MakeBatch:
         self._transform = read.transform if isinstance(read.transform, StagedTransform) else None
         # A user's function gets what a transform makes, which is floats.
         self._finishes_later = on_device and collate_fn is None and self._transform is not None
-        self._shape = self._transform.shape if self._transform is not None and collate_fn is None else None
+        self._shape = shape_known(read.transform, collate_fn)
         self._buffers = Buffers()
 
     def __len__(self) -> int:
@@ -110,8 +111,10 @@ class MakeBatch:
     def _finished(self, sample: Sample, place: Tensor | None) -> Any:
         """Returns a sample's picture after all stages: `place`, if it fits there."""
         transform, image = self._transform, sample.image
-        if transform is None or not isinstance(image, Tensor):
+        if not isinstance(image, Tensor):
             return image
+        if transform is None:
+            return _moved(image, place)
         if transform.augment:
             image = transform.augmented(image[None], [sample.numbers])[0]
         fits = place is not None and image.shape == place.shape
@@ -171,7 +174,17 @@ def _is_bytes(image: object) -> bool:
 
 def _moved(image: Tensor, place: Tensor | None) -> Tensor:
     """Returns the picture in `place`, if it fits there; else as it is."""
-    return image if place is None or image.shape != place.shape else place.copy_(image)
+    fits = place is not None and image.shape == place.shape and image.dtype == place.dtype
+    return place.copy_(image) if place is not None and fits else image
+
+
+def shape_known(
+    transform: Callable[..., Any] | None, collate_fn: CollateFunction | None
+) -> tuple[int, int, int] | None:
+    """Returns the shape that a transform of ours gives every picture of a batch; None for any other."""
+    if collate_fn is not None or not isinstance(transform, StagedTransform | JointPipeline):
+        return None
+    return transform.shape
 
 
 def _stacked(targets: list[Target]) -> Tensor:

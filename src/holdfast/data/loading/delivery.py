@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from holdfast.data.loading.batching import CollateFunction, Waiting
+from holdfast.data.loading.batching import CollateFunction, Waiting, shape_known
 from holdfast.data.loading.handover import Handover, Left
 from holdfast.data.preprocessing.transforms import StagedTransform
 from holdfast.data.sample import Batch
@@ -64,8 +64,8 @@ def handover_for(
         batch_size: pictures in a batch, at most.
         on_device: whether bytes are left, to become floats on an accelerator.
     """
-    shape = transform.shape if isinstance(transform, StagedTransform) and collate_fn is None else None
+    shape = shape_known(transform, collate_fn)
     if not num_workers or shape is None:
         return None
-    dtype = torch.uint8 if on_device else torch.float32
+    dtype = torch.uint8 if on_device and isinstance(transform, StagedTransform) else torch.float32
     return Handover(num_workers, under_way, batch_size, shape, dtype)

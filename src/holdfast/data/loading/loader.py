@@ -93,14 +93,9 @@ class Loader:
         _refuse_arguments(batch_size, num_workers, prefetch_factor, timeout, multiprocessing_context)
         self.pictures = pictures
         self.indices = np.arange(len(pictures), dtype=np.int64) if indices is None else np.asarray(indices, np.int64)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.sampler = sampler
-        self.drop_last = drop_last
-        self.world = world or World()
-        self.epoch = 0
-        self.batches_delivered = 0
+        self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
+        self.sampler, self.drop_last, self.world = sampler, drop_last, world or World()
+        self.epoch = self.batches_delivered = 0
         labels = None if sampling == "natural" else pictures.labels[self.indices]
         self._epochs = Epochs(
             self.indices, labels, batch_size=batch_size, seed=seed, shuffle=shuffle, sampler=sampler,
@@ -118,20 +113,17 @@ class Loader:
         handover = handover_for(
             transform, collate_fn, num_workers if forked else 0, under_way, batch_size, on_device=on_device
         )
-        self._make = MakeBatch(
-            ReadSample(pictures, transform, seed), collate_fn, on_device=on_device, handover=handover
-        )
+        read = ReadSample(pictures, transform, seed)
+        self._make = MakeBatch(read, collate_fn, on_device=on_device, handover=handover)
         self._deliver = Delivery(transform, device, handover)
         self._stream: Stream | None = None
         if num_workers:
-            picklable_or_refused(
-                multiprocessing_context, transform=transform, collate_fn=collate_fn, collection=pictures
-            )
+            method = multiprocessing_context
+            picklable_or_refused(method, transform=transform, collate_fn=collate_fn, collection=pictures)
             self._stream = Stream(
-                self._make, self._epochs, handover,
-                last_epoch=epochs - 1 if epochs is not None and persistent_workers and sampler is None else None,
-                num_workers=num_workers, start_method=multiprocessing_context, prefetch_factor=under_way,
-                timeout=timeout, pin=self._pin,
+                self._make, self._epochs, handover, num_workers=num_workers, start_method=method,
+                last_epoch=epochs - 1 if epochs and persistent_workers and sampler is None else None,
+                prefetch_factor=under_way, timeout=timeout, pin=self._pin,
             )  # fmt: skip
             close_at_exit(self)
 

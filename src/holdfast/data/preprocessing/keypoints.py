@@ -101,18 +101,28 @@ def _joint(steps: list[Any], preprocessing: Preprocessing, first: Callable[..., 
         v2.ToDtype(torch.float32, scale=True),
         v2.Normalize(list(preprocessing.mean), list(preprocessing.std)),
     ]
-    return _Joint(v2.Compose([*steps, _AcrossInput()]), v2.Compose(finish), first)
+    size = preprocessing.img_size
+    shape = (preprocessing.channels, size, size) if first is None else None
+    return JointPipeline(v2.Compose([*steps, _AcrossInput()]), v2.Compose(finish), first, shape)
 
 
 @dataclass
-class _Joint:
-    """A pipeline for picture and points, then one for bytes of pixels; gives plain tensors."""
+class JointPipeline:
+    """A pipeline for picture and points, then one for bytes of pixels; gives plain tensors.
+
+    Attributes:
+        pipeline, finish: of torchvision's v2 transforms.
+        first: a user's own, before them.
+        shape: `[C, S, S]` of the pictures that it makes; None where the user's own decides.
+    """
 
     pipeline: Callable[..., Any]
     finish: Callable[..., Any]
     first: Callable[..., Any] | None = None
+    shape: tuple[int, int, int] | None = None
 
     def __call__(self, image: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps `[C, H, W]` uint8 and `KeyPoints` `[P, 2]` to `[C, S, S]` float32 and `[P, 2]` float32."""
         both = (tv_tensors.Image(image), points)
         if self.first is not None:
             both = self.first(*both)
@@ -123,6 +133,19 @@ class _Joint:
     def points(self, points: Tensor) -> Tensor:
         """Returns where key points go, without their picture."""
         return cast(Tensor, self.pipeline(points).as_subclass(Tensor))
+
+
+def steps_of(
+    transform: JointTransform,
+) -> tuple[list[Callable[..., tuple[Tensor, Tensor]]], list[Callable[[Tensor], Tensor]]]:
+    """Returns the steps of a joint transform: those of picture and points, then those of its pixels alone.
+
+    One after another they do what it does: the first take an `Image` and `KeyPoints`; the others the picture as a plain
+    tensor, and only one that is bytes still.
+    """
+    joint = cast(JointPipeline, transform)
+    first = [] if joint.first is None else [joint.first]
+    return [*first, *cast(Any, joint.pipeline).transforms], list(cast(Any, joint.finish).transforms)
 
 
 class _FromEdge(v2.Transform):  # type: ignore[misc]  # torchvision carries no types
@@ -176,7 +199,7 @@ def flip_order(pairs: Sequence[tuple[int, int]], num_points: int) -> npt.NDArray
 
 def picture_transform(preprocessing: Preprocessing) -> Callable[[Tensor], Tensor]:
     """Returns what `joint_eval_transform` does to a picture, `[C, H, W]` uint8 to `[C, S, S]` float32."""
-    joint = cast(_Joint, joint_eval_transform(preprocessing))
+    joint = cast(JointPipeline, joint_eval_transform(preprocessing))
 
     def transform(image: Tensor) -> Tensor:
         nowhere = tv_tensors.KeyPoints([[0.0, 0.0]], canvas_size=(image.shape[-2], image.shape[-1]))
@@ -198,7 +221,7 @@ def mean_shape(
         Mean and standard deviation, 2P numbers each (x, y, x, y …) in [-1, 1] across the input; 0 and 1 for a point
         that no picture has, and 1 for one that never moves.
     """
-    transform = cast(_Joint, joint_eval_transform(preprocessing))
+    transform = cast(JointPipeline, joint_eval_transform(preprocessing))
     placed = [
         transform.points(cast(Tensor, tv_tensors.KeyPoints(torch.from_numpy(points), canvas_size=(int(h), int(w)))))
         for points, (h, w) in zip(values, sizes, strict=True)
@@ -224,7 +247,7 @@ def to_picture(outputs: Tensor, size: tuple[int, int], preprocessing: Preprocess
     """
     height, width = size
     corners = tv_tensors.KeyPoints([[0.0, 0.0], [width, 0.0], [0.0, height]], canvas_size=size, dtype=torch.float64)
-    transform = cast(_Joint, joint_eval_transform(preprocessing))
+    transform = cast(JointPipeline, joint_eval_transform(preprocessing))
     origin, right, below = transform.points(cast(Tensor, corners)).double()
     share = (outputs.reshape(-1, 2).double() - origin) / torch.stack([right[0] - origin[0], below[1] - origin[1]])
     placed: Tensor = share * torch.tensor([width, height], dtype=torch.float64)

@@ -128,7 +128,7 @@ def eval_transform(preprocessing: Preprocessing) -> StagedTransform:
         return _own(preprocessing.custom, preprocessing)
     size, mode = preprocessing.img_size, _mode(preprocessing)
     crop: Crop = WholeSquare(size, mode) if preprocessing.exact else CentreCrop(size, preprocessing.resize, mode)
-    return StagedTransform(crop, _nothing, _finish(preprocessing), preprocessing.scaled_decode, _shape(preprocessing))
+    return StagedTransform(crop, nothing, _finish(preprocessing), preprocessing.scaled_decode, _shape(preprocessing))
 
 
 def train_transform(
@@ -172,7 +172,7 @@ def train_transform(
         waiting.append(RandomFlip())
     if "color" in augmentation:
         waiting.append(ColorJitter(0.3))
-    then: Transform = _nothing if not steps else steps[0] if len(steps) == 1 else v2.Compose(steps)
+    then: Transform = nothing if not steps else steps[0] if len(steps) == 1 else v2.Compose(steps)
     finish, shape = _finish(preprocessing), _shape(preprocessing)
     return StagedTransform(crop, then, finish, scaled, shape, tuple(waiting))
 
@@ -216,5 +216,6 @@ def _own(path: str, preprocessing: Preprocessing) -> StagedTransform:
     return StagedTransform(Whole(), import_callable(path, "transform"), finish, scaled=False, foreign=True)
 
 
-def _nothing(image: Tensor) -> Tensor:
+def nothing(image: Tensor) -> Tensor:
+    """Returns what it gets."""
     return image

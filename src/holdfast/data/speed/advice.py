@@ -11,6 +11,7 @@ from holdfast.words import count
 
 _MUCH = 0.25  # a share that is worth a word
 _AS_FAST = 0.95  # rates of two runs differ by so much without a reason
+_NEEDED = ("crop and resize", "points (")  # steps that every augmentation has
 _SHARE_OF_MEMORY = 0.5  # what `--cache auto` would take at most
 
 
@@ -46,7 +47,7 @@ def _decode(t: Timing) -> Iterator[str]:
     side = int(other.name.split()[-1])
     yield (
         f"pictures of {t.sampled.megapixels:.1f} MP: --decode-size {side} decodes one in {other.seconds * 1e3:.1f} ms, "
-        f"not {now.seconds * 1e3:.1f} (it is part of the recipe: crops are cut from smaller pictures)"
+        f"not {now.seconds * 1e3:.1f} (it is part of the recipe: what follows is done to smaller pictures)"
     )
 
 
@@ -60,8 +61,9 @@ def _disk(t: Timing) -> Iterator[str]:
 
 
 def _transform(t: Timing) -> Iterator[str]:
-    steps = [stage for stage in t.stages if stage.kind == "transform" and not stage.name.startswith("crop and resize")]
-    for stage in steps:
+    for stage in t.stages:
+        if stage.kind != "transform" or stage.name.startswith(_NEEDED):
+            continue
         if stage.seconds >= _MUCH * t.seconds:
             yield f"{stage.name} takes {stage.seconds / t.seconds:.0%} of the time: another --augment may do without it"
 

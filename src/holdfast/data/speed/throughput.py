@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from holdfast.data.loading.reading import ReadSample
 from holdfast.data.loading.stream import Stream
 from holdfast.data.preprocessing.crops import Whole
 from holdfast.data.preprocessing.normalise import Normalise
-from holdfast.data.preprocessing.transforms import StagedTransform
+from holdfast.data.preprocessing.transforms import StagedTransform, nothing
 from holdfast.data.sample import Indices, Pictures
 from holdfast.data.speed.timing import Rate, Stage
 
@@ -30,7 +30,7 @@ _BATCHES_EACH = 4  # a worker, in an epoch that is timed: fewer would measure wh
 def measure_rate(
     pictures: Pictures,
     picked: Indices,
-    transform: StagedTransform,
+    transform: Callable[..., Any],
     *,
     workers: int,
     batch_size: int,
@@ -39,6 +39,9 @@ def measure_rate(
     """Runs two epochs over the picked pictures and times the second; the first starts the workers.
 
     Batches are smaller than `batch_size` where there would be too few of them.
+
+    Args:
+        transform: as the loader takes it: for pictures with points, one of picture and points.
 
     Raises:
         DataError: a picture cannot be read.
@@ -64,8 +67,9 @@ def measure_handover(ready: Sequence[Tensor], device: torch.device) -> Stage:
         ready: some `[C, S, S]`, all of one shape.
         device: where they are wanted: to an accelerator bytes go, and elsewhere floats.
     """
-    shape, on_device = ready[0].shape if ready[0].dtype == torch.uint8 else None, device.type != "cpu"
-    transform = StagedTransform(Whole(), _nothing, _AsTheyAre((), ()), scaled=False, shape=shape)  # type: ignore[arg-type]
+    on_device = device.type != "cpu"
+    shape = ready[0].shape if ready[0].dtype == torch.uint8 or not on_device else None
+    transform = StagedTransform(Whole(), nothing, _AsTheyAre((), ()), scaled=False, shape=shape)  # type: ignore[arg-type]
     picked = np.tile(np.arange(len(ready)), max(1, 512 // len(ready)))
     handover = handover_for(transform, None, 1, 2, len(ready), on_device=on_device)
     make = MakeBatch(ReadSample(_Held(ready), transform, 0), None, on_device=on_device, handover=handover)
@@ -86,10 +90,6 @@ def _timed(batches: Iterable[Any], device: torch.device | None = None) -> float:
     if device is not None and device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter() - began
-
-
-def _nothing(picture: Tensor) -> Tensor:
-    return picture
 
 
 class _AsTheyAre(Normalise):

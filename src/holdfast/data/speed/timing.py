@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from holdfast.data.cache.choice import gigabytes
+from holdfast.data.targets import Task
 from holdfast.words import count
 
 Kind = Literal["disk", "decode", "transform", "hand-over", "finish"]
+Place = Literal["worker", "main", ""]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Stage:
     name: str
     kind: Kind
     seconds: float
-    place: Literal["worker", "main", ""]
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Timing:
 
     Attributes:
         data: as the user named it.
+        task: what is learned of a picture.
         img_size, augment, decode_size, batch_size: of the training that was measured; `decode_size` None for pictures
             as they are.
         workers: as asked; `cores` that this process may use.
@@ -86,6 +89,7 @@ class Timing:
     """
 
     data: str
+    task: Task
     img_size: int
     augment: str
     decode_size: int | None
@@ -112,6 +116,7 @@ class Timing:
         room, s = self.room, self.sampled
         return {
             "data": self.data,
+            "task": self.task,
             "num_pictures": s.num_all,
             "img_size": self.img_size,
             "augment": self.augment,
@@ -144,26 +149,31 @@ class Timing:
         }
 
     def lines(self) -> Iterator[str]:
-        """Yields the table."""
+        """Yields the table, in 80 columns; what stands above and below it may be longer."""
         s = self.sampled
         files = f", {s.file_bytes / 1e3:,.0f} kB" if s.file_bytes else ""
         yield f"{s.num:,} of {s.num_all:,} pictures, picked at random: {s.megapixels:,.2f} megapixels{files} each"
         decode = f", --decode-size {self.decode_size}" if self.decode_size else ""
-        yield f"--img-size {self.img_size} --augment {self.augment}{decode}, one process and one thread"
+        task = "" if self.task == "classification" else f"--task {self.task} "
+        yield f"{task}--img-size {self.img_size} --augment {self.augment}{decode}, on one thread"
         yield ""
-        yield f"{'':34} {'ms a picture':>12} {'share':>7} {'pictures/s of a core':>21}"
+        yield f"{'':35} {'ms each':>9} {'share':>6} {'pictures/s a core':>17}"
         for stage in self.stages:
-            share = f"{stage.seconds / self.seconds:7.0%}" if stage.place else f"{'–':>7}"
-            note = {"main": "  in the main process", "worker": "", "": "  for comparison"}[stage.place]
-            yield f"{stage.name:34} {stage.seconds * 1e3:12.3f} {share} {_rate(stage.seconds):>21}{note}"
-        yield f"{'all together':34} {self.seconds * 1e3:12.3f} {1:7.0%} {_rate(self.seconds):>21}"
+            share = f"{stage.seconds / self.seconds:6.0%}" if stage.place else f"{'–':>6}"
+            note = {"main": "  main", "worker": "", "": "  compared"}[stage.place]
+            yield f"{stage.name:35} {stage.seconds * 1e3:9.3f} {share} {_rate(stage.seconds):>17}{note}"
+        yield f"{'all together':35} {self.seconds * 1e3:9.3f} {1:6.0%} {_rate(self.seconds):>17}"
+        places = {stage.place for stage in self.stages}
+        legend = {"main": "main: in the main process", "": "compared: no part of a training"}
+        if noted := [text for place, text in legend.items() if place in places]:
+            yield f"({'; '.join(noted)})"
         yield ""
         for rate in self.rates:
             asked = "  (as asked)" if rate.workers == self.workers else ""
             yield f"the loader, {count(rate.workers, 'worker')}: {rate.pictures_per_second:,.0f} pictures/s{asked}"
         if self.room is not None:
             room = (gigabytes(n) for n in (self.room.needed, self.room.memory, self.room.disk))
-            yield "decoded, all pictures are about {}; {} of memory and {} of disk are free".format(*room)
+            yield "decoded, train and val are about {}; free: {} memory, {} disk".format(*room)
 
 
 def _rate(seconds: float) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from holdfast.data.preprocessing.transforms import Preprocessing, train_transfor
 
 SHARED = Path("/dev/shm")  # noqa: S108  # looked at, nothing is made there
 TRANSFORM = train_transform(Preprocessing(16, 18, (0.5,) * 3, (0.25,) * 3), "crop+flip")
+
+# Its finish takes one channel, and its shape says three.
+GREY_IN_COLOURS = replace(train_transform(Preprocessing(16, 18, (0.5,), (0.25,)), "crop+flip"), shape=(3, 16, 16))
 
 
 def pictures(num: int) -> ArrayPictures:
@@ -69,37 +73,86 @@ def test_an_epoch_that_is_given_up_leaves_nothing_in_the_next() -> None:
         loader.close()
 
 
-def test_pictures_of_another_shape_or_type_are_sent_the_usual_way() -> None:
-    """A place holds bytes of one shape; what does not fit is not left there."""
-    handover = Handover(1, 2, 4, (3, 16, 16))
-    assert handover.leave([torch.zeros(3, 16, 16)]) is None
-    assert handover.leave([torch.zeros(3, 15, 16, dtype=torch.uint8)]) is None
+def test_a_place_in_use_is_given_to_nobody() -> None:
+    """A place is free when no batch is under way to it and nobody holds a tensor that lies in it, or a view of one."""
+    handover = Handover(1, 2, 4, (1, 2, 2), torch.float32)
+    places = [handover.reserve() for _ in range(4)]
+    assert sorted(place for place in places if place is not None) == [0, 1, 2, 3]
+    assert handover.reserve() is None
+    batch = handover.take(Left(2, np.array([7, 8]), np.array([3, 4]), None))
+    assert batch.shape == (2, 1, 2, 2) and batch.dtype == torch.float32
+    view = batch[0, 0, :1]
+    del batch
+    assert handover.reserve() is None
+    del view
+    assert handover.reserve() == 2
 
 
-def test_outside_a_worker_nothing_is_left() -> None:
-    """Only a worker has places of its own."""
-    assert Handover(1, 2, 4, (3, 2, 2)).leave([torch.zeros(3, 2, 2, dtype=torch.uint8)]) is None
+def test_what_is_given_up_is_free_again() -> None:
+    """Batches that nobody waits for any more hold no place."""
+    handover = Handover(2, 2, 4, (1, 2, 2), torch.uint8)
+    taken = [handover.reserve() for _ in range(6)]
+    assert handover.reserve() is None
+    handover.forget()
+    assert [handover.reserve() for _ in range(6)] == taken
 
 
-def test_what_was_left_comes_with_its_targets_and_indices() -> None:
-    """The batch has as many pictures as indices."""
-    handover = Handover(1, 2, 4, (1, 2, 2))
-    batch = handover.take(Left(2, np.array([7, 8]), np.array([3, 4])))
-    assert batch.inputs.shape == (2, 1, 2, 2)
-    assert batch.targets.tolist() == [7, 8] and batch.indices.tolist() == [3, 4]
+def test_each_worker_gets_its_places_again() -> None:
+    """Workers are asked in turn; what one has written into comes to it again, and not to the other."""
+    handover = Handover(2, 2, 4, (1, 2, 2), torch.uint8)
+    seen: dict[int, set[int | None]] = {0: set(), 1: set()}
+    for turn in range(12):
+        place = handover.reserve()
+        assert place is not None
+        seen[turn % 2].add(place)
+        handover.take(Left(place, np.array([0]), np.array([0]), None))
+    assert not seen[0] & seen[1]
+
+
+@pytest.mark.parametrize("device", [None, torch.device("cpu")])
+def test_batches_lie_where_the_worker_wrote_them(device: torch.device | None) -> None:
+    """On a CPU nothing is copied after that: batches of later epochs lie in the few places that there are."""
+    loader = Loader(pictures(64), batch_size=4, transform=TRANSFORM, shuffle=True, num_workers=1, device=device)
+    try:
+        addresses = {batch.inputs.data_ptr() for _ in range(3) for batch in loader}
+    finally:
+        loader.close()
+    assert len(addresses) <= 4  # two under way, and two that are held
+
+
+def test_pictures_of_another_shape_are_sent_the_usual_way() -> None:
+    """Grey pictures in a place for colours do not fit; they come all the same."""
+    grey = ArrayPictures(np.random.default_rng(0).integers(0, 256, (8, 1, 20, 24), dtype=np.uint8), np.arange(8))
+    found = []
+    for num_workers in (0, 1):
+        loader = Loader(grey, batch_size=4, transform=GREY_IN_COLOURS, num_workers=num_workers)
+        try:
+            found.append([batch.inputs for batch in loader])
+        finally:
+            loader.close()
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert found[0][0].shape == (4, 1, 16, 16)
 
 
 def test_without_workers_or_a_known_shape_there_are_no_places() -> None:
-    """A user's own transform decides the shape, so batches are sent."""
-    assert handover_for(TRANSFORM, 0, 2, 4) is None
-    assert handover_for(lambda image: image, 2, 2, 4) is None
-    assert handover_for(TRANSFORM, 2, 2, 4) is not None
+    """A user's own transform decides the shape, and a collate_fn what a batch is, so batches are sent."""
+    assert handover_for(TRANSFORM, None, 0, 2, 4, on_device=False) is None
+    assert handover_for(lambda image: image, None, 2, 2, 4, on_device=False) is None
+    assert handover_for(TRANSFORM, list, 2, 2, 4, on_device=False) is None
+    assert handover_for(TRANSFORM, None, 2, 2, 4, on_device=False) is not None
+
+
+def test_bytes_go_to_an_accelerator_and_floats_stay() -> None:
+    """Places hold what travels."""
+    for on_device, dtype in ((True, torch.uint8), (False, torch.float32)):
+        handover = handover_for(TRANSFORM, None, 1, 1, 4, on_device=on_device)
+        assert handover is not None and handover.room(0).dtype == dtype
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="only where shared memory has a folder")
 def test_the_memory_has_no_name_that_a_kill_could_leave_behind() -> None:
     """Nothing appears in the folder of shared memory."""
     before = set(SHARED.iterdir())
-    Handover(2, 2, 4, (3, 16, 16))
+    Handover(2, 2, 4, (3, 16, 16), torch.uint8)
     made = {path for path in set(SHARED.iterdir()) - before if path.name.startswith("torch_")}
     assert not made

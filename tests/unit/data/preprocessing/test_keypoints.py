@@ -18,6 +18,7 @@ from holdfast.data.preprocessing.keypoints import (
     joint_train_transform,
     mean_shape,
     picture_transform,
+    steps_of,
     to_picture,
 )
 from holdfast.data.preprocessing.transforms import Preprocessing, eval_transform
@@ -201,3 +202,22 @@ def test_the_mean_shape_is_where_points_lie_across_the_input(preprocessing: Prep
     assert mean[:2] == pytest.approx(((first[0] + second[0]) / 2).tolist(), abs=1e-6)
     assert std[:2] == pytest.approx(((first[0] - second[0]).abs() / 2).tolist(), abs=1e-6)
     assert mean[2:] == pytest.approx(first[1].tolist(), abs=1e-6) and std[2:] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("augmentation", ["none", "shift+flip", "crop+affine+flip+color"])
+def test_the_steps_one_after_another_are_the_transform(augmentation: str) -> None:
+    """Picture and points have the same bits from the same seed: nothing is left out and nothing added."""
+    places, size = [(20.0, 30.0), (80.0, 34.0)], (84, 100)
+    transform = joint_train_transform(EXACT, augmentation, [(0, 1)])
+    together, finishing = steps_of(transform)
+    for seed in range(4):
+        seed_generators(seed)
+        whole = transform(_spots(*size, places), _points(places, size))
+        seed_generators(seed)
+        image, points = tv_tensors.Image(_spots(*size, places)), _points(places, size)
+        for step in together:
+            image, points = step(image, points)
+        picture = image.as_subclass(Tensor)
+        for finish in finishing:
+            picture = finish(picture)
+        assert torch.equal(picture, whole[0]) and torch.equal(points.as_subclass(Tensor), whole[1])

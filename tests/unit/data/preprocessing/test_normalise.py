@@ -34,8 +34,8 @@ def test_floats_are_normalised_unscaled_or_passed_on() -> None:
 
 
 def test_it_fills_the_memory_it_is_given() -> None:
-    """`empty` makes the tensor that is returned."""
+    """What is given is what is returned."""
     given = torch.full((5, 3, 17, 19), torch.nan)
-    made = Normalise(MEAN, STD)(PIXELS, given.view)
+    made = Normalise(MEAN, STD)(PIXELS, given)
     assert made.data_ptr() == given.data_ptr()
     assert torch.equal(given, Normalise(MEAN, STD)(PIXELS))

@@ -18,6 +18,7 @@ def timing(*stages: Stage, **changes: object) -> Timing:
     """Two workers on four cores, decoding 0.7 of the time."""
     made = Timing(
         data="x",
+        task="classification",
         img_size=224,
         augment="crop+flip",
         decode_size=None,
@@ -74,10 +75,11 @@ def test_a_smaller_decoding_is_advised_where_it_was_quicker() -> None:
 
 
 def test_a_dear_augmentation_is_named() -> None:
-    """The crop is needed; a step that takes a quarter is not."""
+    """The crop is needed, and so is what counts points from the edge; a step that takes a quarter is not."""
     jitter = Stage("ColorJitter", "transform", 0.009, "worker")
     assert any("ColorJitter takes 47%" in line for line in advise(timing(DISK, DECODE, CROP, jitter, NORMALISE)))
-    assert not any(" takes " in line for line in advise(timing(DISK, replace(CROP, seconds=1.0))))
+    for needed in (CROP, replace(CROP, name="points (FromEdge)")):
+        assert not any(" takes " in line for line in advise(timing(DISK, replace(needed, seconds=1.0))))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from PIL import Image
 from holdfast.data import ImageFolder
 from holdfast.data.cache.cached_pictures import CachedPictures
 from holdfast.data.cache.key import Prefix
-from holdfast.data.loading.reading import ReadSample
+from holdfast.data.loading.reading import ReadSample, Sample
 from holdfast.data.preprocessing.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, train_transform
 from holdfast.data.speed.stages import measure_stages
 
@@ -32,9 +32,10 @@ def test_what_is_measured_is_what_a_training_does(tmp_path: Path, prefix: Prefix
     )
     read = ReadSample(CachedPictures(pictures, prefix), transform, 0)
     for square, index in zip(ready, picked.tolist(), strict=True):
-        item = read[0, index]
-        assert isinstance(item, tuple) and torch.equal(square, item[0])
+        sample = read(0, index)
+        assert isinstance(sample, Sample)
+        assert torch.equal(square, transform.augmented(sample.image[None], [sample.numbers])[0])
     assert (sampled.num, sampled.num_all, sampled.short_side) == (3, 4, 200)
     assert sampled.megapixels == pytest.approx(0.052)
     assert "decode for --decode-size 64" in [stage.name for stage in stages if not stage.place]
-    assert stages[-1].name == "normalise" and stages[-1].place == "main"
+    assert stages[-1].name == "normalise" and stages[-1].place == "worker"  # on a CPU

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from holdfast.data import Batch, Loader
+from holdfast.data.arrays import ArrayPictures
+from holdfast.data.loading.batching import MakeBatch, Request, Waiting
+from holdfast.data.loading.delivery import Delivery, handover_for
+from holdfast.data.loading.epochs import Epochs
+from holdfast.data.loading.handover import Left
+from holdfast.data.loading.reading import Failure, ReadSample
+from holdfast.data.loading.stream import Stream
+from holdfast.data.preprocessing.crops import Whole
+from holdfast.data.preprocessing.normalise import Normalise
+from holdfast.data.preprocessing.transforms import (
+    AUGMENTATIONS,
+    Preprocessing,
+    StagedTransform,
+    eval_transform,
+    train_transform,
+)
+
+pytestmark = pytest.mark.row("D6")
+PREPROCESSING = Preprocessing(16, 18, (0.5, 0.4, 0.3), (0.25, 0.2, 0.3))
+HERE = torch.device("cpu")
+
+
+def pictures(dtype: type = np.uint8, channels: int = 3) -> ArrayPictures:
+    """Eleven random pictures of 20 × 24."""
+    pixels = np.random.default_rng(0).integers(0, 256, (11, channels, 20, 24), dtype=np.uint8)
+    return ArrayPictures(pixels if dtype is np.uint8 else (pixels / 255).astype(dtype), np.arange(11) % 5)
+
+
+def made(transform: Any, collection: ArrayPictures, *, on_device: bool) -> Any:
+    """What the first five of them become, before it is delivered."""
+    make = MakeBatch(ReadSample(collection, transform, 7), None, on_device=on_device, handover=None)
+    return make.__getitems__(Request(2, np.arange(5)))
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+def test_what_waits_for_the_device_becomes_the_same(augmentation: str) -> None:
+    """Bytes that are augmented and normalised when they are delivered have the bits of floats made by the workers."""
+    transform = train_transform(PREPROCESSING, augmentation)
+    waiting = made(transform, pictures(), on_device=True)
+    assert isinstance(waiting, Waiting) and waiting.batch.inputs.dtype == torch.uint8
+    finished = made(transform, pictures(), on_device=False)
+    assert isinstance(finished, Batch)
+    delivered = Delivery(transform, HERE, None)(waiting)
+    assert all(torch.equal(a, b) for a, b in zip(delivered, finished, strict=True))
+
+
+def test_bytes_and_their_numbers_come_through_a_place() -> None:
+    """What a worker leaves for a device is what it would have sent, numbers and all."""
+    transform = train_transform(PREPROCESSING, "crop+flip+color")
+    handover = handover_for(transform, None, 1, 2, 4, on_device=True)
+    make = MakeBatch(ReadSample(pictures(), transform, 7), None, on_device=True, handover=handover)
+    epochs = Epochs(np.arange(11), None, batch_size=4)
+    stream = Stream(make, epochs, handover, num_workers=1)
+    deliver = Delivery(transform, HERE, handover)
+    try:
+        found = []
+        for left in stream.rest_of_epoch(0, 0):
+            assert isinstance(left, Left) and left.numbers is not None
+            found.append(deliver(left))
+    finally:
+        stream.close()
+    expected = list(Loader(pictures(), batch_size=4, transform=transform, seed=7))
+    assert len(found) == len(expected) == 3
+    for a, b in zip(found, expected, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_pictures_that_are_floats_already_are_finished_at_once(on_device: bool) -> None:
+    """A collection of floats never waits: it is not bytes that would travel."""
+    transform = train_transform(PREPROCESSING, "crop+flip+color")
+    batch = made(transform, pictures(np.float32), on_device=on_device)
+    assert isinstance(batch, Batch) and batch.inputs.dtype == torch.float32
+    assert torch.equal(batch.inputs, made(transform, pictures(np.float32), on_device=False).inputs)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_collate_function_gets_finished_pictures(num_workers: int) -> None:
+    """A user's function sees what the transform makes, normalised floats, and what it makes is left alone."""
+    transform = eval_transform(PREPROCESSING)
+    loader = Loader(pictures(), batch_size=4, transform=transform, num_workers=num_workers, collate_fn=_as_batch)
+    try:
+        first = next(iter(loader))
+    finally:
+        loader.close()
+    expected = torch.stack([transform(pictures().read(index)) for index in range(4)])
+    assert isinstance(first, Batch) and torch.equal(first.inputs, expected)
+
+
+def _as_batch(items: list[tuple[Tensor, int, int]]) -> Batch:
+    images, targets, indices = zip(*items, strict=True)
+    return Batch(torch.stack(images), torch.tensor(targets), torch.tensor(indices))
+
+
+def test_a_transform_of_the_users_own_may_draw_from_any_generator() -> None:
+    """All three generators are seeded for it, so a picture gets the same whoever made it and whatever came before."""
+    own = StagedTransform(Whole(), _noisy, Normalise((0.5,) * 3, (0.25,) * 3, floats=False), scaled=False, foreign=True)
+    first = made(own, pictures(), on_device=False).inputs
+    np.random.rand(3)
+    torch.rand(3)
+    assert torch.equal(made(own, pictures(), on_device=False).inputs, first)
+
+
+def _noisy(image: Tensor) -> Tensor:
+    return image.float() + float(np.random.rand()) + torch.rand(())
+
+
+def test_a_sample_that_cannot_be_made_is_what_comes_back() -> None:
+    """The first failure takes the place of the batch."""
+
+    def broken(_: Tensor) -> Tensor:
+        raise ValueError("no")
+
+    failure = made(broken, pictures(), on_device=False)
+    assert isinstance(failure, Failure) and "ValueError: no" in failure.message
