@@ -41,7 +41,7 @@ from holdfast.data.preprocessing.transforms import Preprocessing, train_transfor
 
 _BATCH, _WORKERS, _CROP = 64, 2, 224
 _EPOCHS = 3  # in a turn
-_SETTLE = 0.3  # seconds between turns: workers that are ahead come to rest
+_STILL = 0.2  # seconds without work, between turns: workers that are ahead come to rest first
 _SIDE, _FIT = 448, 256  # what `train` chooses of large pictures, two crops; and what validation resizes them to
 _SCALE = (0.08, 1.0)  # torchvision's shares of the area
 _FINISH = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(_MEAN), list(_STD))]
@@ -117,11 +117,20 @@ def _compare(name: str, pictures: Path, prefix: Prefix, cache: Path, options: Op
 
 def _timed(contender: _Contender, epochs: int) -> tuple[float, float]:
     """Returns seconds an epoch: by the clock, and of processors."""
-    time.sleep(_SETTLE)
+    _wait_until_still()
     before, processor = time.perf_counter(), _processor_seconds()
     for batch in contender.epochs(epochs):
         batch[(0,) * batch.ndim].item()
     return (time.perf_counter() - before) / epochs, (_processor_seconds() - processor) / epochs
+
+
+def _wait_until_still() -> None:
+    busy = _processor_seconds()
+    while True:
+        time.sleep(_STILL)
+        busy, before = _processor_seconds(), busy
+        if busy - before < _STILL / 10:
+            return
 
 
 def _processor_seconds() -> float:

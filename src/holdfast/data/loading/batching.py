@@ -125,16 +125,16 @@ class MakeBatch:
     ) -> Any:
         """Returns a batch of pictures, which are in `room` already, or come together now."""
         targets = _stacked([sample.target for sample in samples])
-        numbers = np.array([sample.numbers for sample in samples], np.float64)
+        numbers = np.array([sample.numbers for sample in samples], np.float64) if waits else None
         if room is not None and request.place is not None:
-            return Left(request.place, targets.numpy(), request.indices, numbers if waits else None)
+            return Left(request.place, targets.numpy(), request.indices, numbers)
         misfit = None if room is not None else self._misfit(samples, images)
         if misfit is not None:
             return misfit
         # In a worker, torch's own stacks right into the memory that the main process will see.
         inputs = default_collate(images) if room is None else room
         batch = Batch(inputs, targets, torch.from_numpy(request.indices))
-        return Waiting(batch, numbers) if waits else batch
+        return batch if numbers is None else Waiting(batch, numbers)
 
     def _collated(self, collate_fn: CollateFunction, samples: Sequence[Sample], images: Sequence[Any]) -> Any:
         try:

@@ -53,9 +53,11 @@ class RandomFlip:
         mirrored = [row[0] == 1 for row in numbers]
         if not any(mirrored):
             return pictures
-        if all(mirrored):
-            return pictures.flip(-1)
-        return torch.where(_column(mirrored, pictures.device), pictures.flip(-1), pictures)
+        return (
+            pictures.flip(-1)
+            if all(mirrored)
+            else torch.where(_column(mirrored, pictures.device), pictures.flip(-1), pictures)
+        )
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Maps `[C, H, W]` to itself or to its mirror image."""

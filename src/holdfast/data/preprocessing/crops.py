@@ -92,9 +92,10 @@ class RandomResizedCrop:
         def crop(picture: Tensor) -> Tensor:
             # Of a picture that was decoded smaller, the nearest rectangle of whole pixels.
             down, across = picture.shape[1] / height, picture.shape[2] / width
-            rows = slice(round(top * down), max(round((top + tall) * down), round(top * down) + 1))
-            columns = slice(round(left * across), max(round((left + wide) * across), round(left * across) + 1))
-            return _to_square(picture[:, rows, columns], self._size, self._interpolation)
+            first, last = round(top * down), round((top + tall) * down)
+            left_most, right_most = round(left * across), round((left + wide) * across)
+            box = first, left_most, max(last, first + 1), max(right_most, left_most + 1)
+            return _to_square(picture, box, self._size, self._interpolation)
 
         return Plan(max(min(tall, wide) / self._size, 1.0), crop)
 
@@ -122,14 +123,23 @@ class Whole:
         return Plan(1.0, lambda picture: picture)
 
 
-def _to_square(picture: Tensor, side: int, interpolation: v2.InterpolationMode) -> Tensor:
-    """Returns what torchvision's `resize` makes, by the shortest way to it. `[C, h, w]` → `[C, side, side]`."""
-    bilinear = interpolation == v2.InterpolationMode.BILINEAR
-    if _RESIZES_BYTES and bilinear and picture.dtype == torch.uint8 and picture.shape[1:] != (side, side):
-        # One picture with the strides of a batch of them. Where channels come last torch keeps them so, and saves
-        # itself a third of the time, for taking them apart.
-        whole = max(size * stride for size, stride in zip(picture.shape, picture.stride(), strict=True))
-        one = picture.as_strided((1, *picture.shape), (whole, *picture.stride()))
-        return interpolate(one, (side, side), mode="bilinear", antialias=True)[0]
-    resized: Tensor = F.resize(picture, [side, side], interpolation, antialias=True)
-    return resized
+def _to_square(picture: Tensor, box: tuple[int, int, int, int], side: int, mode: v2.InterpolationMode) -> Tensor:
+    """Returns what torchvision's `resize` makes of a part, by the shortest way to it. `[C, h, w]` → `[C, side, side]`.
+
+    Args:
+        box: the part: its first row and column, and those after its last.
+    """
+    top, left, bottom, right = box
+    tall, wide = bottom - top, right - left
+    bilinear = mode == v2.InterpolationMode.BILINEAR
+    if not (_RESIZES_BYTES and bilinear and picture.dtype == torch.uint8) or tall == wide == side:
+        resized: Tensor = F.resize(picture[:, top:bottom, left:right], [side, side], mode, antialias=True)
+        return resized
+    # The part, as a batch of one with the strides of a batch of many: where channels come last torch then keeps them
+    # so, and saves itself a third of the time, for taking them apart.
+    channel, row, column = picture.stride()
+    strides = (max(len(picture) * channel, tall * row, wide * column), channel, row, column)
+    part = picture.as_strided(
+        (1, len(picture), tall, wide), strides, picture.storage_offset() + top * row + left * column
+    )
+    return interpolate(part, (side, side), mode="bilinear", antialias=True)[0]

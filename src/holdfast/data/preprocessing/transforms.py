@@ -95,10 +95,15 @@ class StagedTransform:
         """Decodes a picture as far as it is needed; returns it after two stages, and the numbers for the third."""
         plan = self.crop.plan(picture.height, picture.width)
         square = self.then(plan.crop(picture.decode(plan.most_reduced if self.scaled else 1.0)))
-        return square, [number for step in self.augment for number in step.draw()]
+        numbers: Numbers = ()
+        for step in self.augment:
+            numbers = (*numbers, *step.draw())
+        return square, numbers
 
     def augmented(self, pictures: Tensor, numbers: Sequence[Numbers]) -> Tensor:
         """Does the third stage to `[N, C, S, S]` uint8, by the N rows of numbers that `cut` gave."""
+        if len(self.augment) == 1:
+            return self.augment[0].apply(pictures, numbers)
         first = 0
         for step in self.augment:
             pictures = step.apply(pictures, [row[first : first + step.num_numbers] for row in numbers])
