@@ -52,4 +52,5 @@ class Normalise:
 @lru_cache(maxsize=64)
 def _columns(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Returns `[C, 1, 1]` float32, to be read alone."""
-    return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
+    with torch.inference_mode(mode=False):  # wherever it was first asked for
+        return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
