@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from holdfast.data.cache.cached_pictures import CachedPictures
 from holdfast.data.loading.buffers import Buffers
 from holdfast.data.loading.handover import Handover, Left
 from holdfast.data.loading.reading import Failure, ReadSample, Sample
 from holdfast.data.preprocessing.keypoints import JointPipeline
 from holdfast.data.preprocessing.transforms import StagedTransform
-from holdfast.data.sample import Batch, Indices
+from holdfast.data.sample import Batch, Indices, Pictures
 from holdfast.data.targets import Target
 
 Item = tuple[Any, Target, int]
@@ -72,6 +73,14 @@ class MakeBatch:
         self._finishes_later = on_device and collate_fn is None and self._transform is not None
         self._shape = shape_known(read.transform, collate_fn)
         self._buffers = Buffers()
+        # What autograd would note of every step costs a fiftieth of a kept picture. Tensors made without may not meet
+        # it again, so code of the user's own does not see them; `default_collate` copies those that are in no place.
+        self._unobserved = (
+            self._transform is not None
+            and not self._transform.foreign
+            and collate_fn is None
+            and _is_ours(read.pictures)
+        )
 
     def __len__(self) -> int:
         return len(self.read.pictures)
@@ -80,6 +89,20 @@ class MakeBatch:
         """Returns a `Batch`, a `Waiting` or a `Left` one, or what the user's function makes; or the first failure."""
         room = self._room(request)
         places: Sequence[Tensor | None] = [None] * len(request.indices) if room is None else room.unbind()
+        with torch.inference_mode(self._unobserved):
+            made = self._samples(request, places)
+        if isinstance(made, Failure):
+            return made
+        samples, images, waits = made
+        if self.collate_fn is not None:
+            return self._collated(self.collate_fn, samples, images)
+        filled = room is not None and all(image is place for image, place in zip(images, places, strict=True))
+        return self._batch(request, samples, images, room if filled else None, waits=waits)
+
+    def _samples(
+        self, request: Request, places: Sequence[Tensor | None]
+    ) -> tuple[list[Sample], list[Any], bool] | Failure:
+        """Returns the samples, their pictures, in their places where they fit, and whether these are still bytes."""
         samples, images = list[Sample](), list[Any]()
         for index, place in zip(request.indices.tolist(), places, strict=True):
             sample = self.read(request.epoch, index)
@@ -93,10 +116,7 @@ class MakeBatch:
             images = [_moved(sample.image, place) for sample, place in zip(samples, places, strict=True)]
         elif self._finishes_later:
             images = [self._finished(sample, None) for sample in samples]
-        if self.collate_fn is not None:
-            return self._collated(self.collate_fn, samples, images)
-        filled = room is not None and all(image is place for image, place in zip(images, places, strict=True))
-        return self._batch(request, samples, images, room if filled else None, waits=waits)
+        return samples, images, waits
 
     def _room(self, request: Request) -> Tensor | None:
         """Returns memory for the batch's pictures; None where their shape is not known or they are to be sent."""
@@ -166,6 +186,12 @@ class MakeBatch:
 def as_it_is(made: Any) -> Any:
     """Returns what it gets: to torch's DataLoader a batch is made already."""
     return made
+
+
+def _is_ours(pictures: Pictures) -> bool:
+    """Whether no code of the user's own reads them."""
+    inner = pictures.pictures if isinstance(pictures, CachedPictures) else pictures
+    return type(inner).__module__.startswith("holdfast.")
 
 
 def _is_bytes(image: object) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -123,3 +124,33 @@ def test_a_sample_that_cannot_be_made_is_what_comes_back() -> None:
 
     failure = made(broken, pictures(), on_device=False)
     assert isinstance(failure, Failure) and "ValueError: no" in failure.message
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 1, 1)], ids=["in a place", "sent"])
+def test_batches_can_be_learned_from(num_workers: int, shape: tuple[int, int, int]) -> None:
+    """Autograd takes whatever a loader gives: nothing is an inference tensor, in a place or sent."""
+    transform = replace(train_transform(PREPROCESSING, "crop+flip"), shape=shape)
+    loader = Loader(pictures(), batch_size=4, transform=transform, num_workers=num_workers)
+    try:
+        batch = next(iter(loader))
+    finally:
+        loader.close()
+    assert not any(value.is_inference() for value in batch)
+    weight = torch.ones(3, 16, 16, requires_grad=True)
+    (batch.inputs * weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_code_of_the_users_own_runs_under_autograd() -> None:
+    """A collection and a transform of the user's own make ordinary tensors, which they may keep."""
+    kept: list[Tensor] = []
+
+    class Own(ArrayPictures):
+        def read(self, index: int) -> Tensor:
+            kept.append(super().read(index).float())
+            return kept[-1].to(torch.uint8)
+
+    own = Own(np.random.default_rng(0).integers(0, 256, (4, 3, 20, 24), dtype=np.uint8), np.arange(4))
+    next(iter(Loader(own, batch_size=4, transform=train_transform(PREPROCESSING, "crop+flip"))))
+    assert kept and not any(tensor.is_inference() for tensor in kept)
