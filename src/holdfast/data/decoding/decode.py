@@ -34,6 +34,7 @@ from holdfast.data.decoding.orientation import orientation_of, upright
 from holdfast.data.decoding.pillow_pixels import channels_first, pixels_of
 from holdfast.data.decoding.png_chunks import PIXELS, SHOWN, PngHeader, only, read_header, refuse_missing_rows
 from holdfast.data.decoding.quiet import quiet
+from holdfast.data.decoding.tiff_damage import refuse_cut_tags, refuse_damaged_strips
 from holdfast.data.decoding.tiff_kinds import describe_tiff, is_plain, refuse_camera_raw, refuse_wrong_tags
 from holdfast.data.decoding.tiff_samples import read_samples
 from holdfast.errors import DataError
@@ -42,6 +43,7 @@ from holdfast.errors import DataError
 _FROM_TORCHCODEC = re.compile(r"^\w+, \S+:\d+, (?=decode_)")
 
 _NOT_READ = re.compile(r"^Unsupported|requires the 'imagecodecs'")  # in Pillow's and tifffile's words
+_LEFT_OUT = re.compile(r"compression support is not configured")  # in libtiff's words
 Decoder = Literal["auto", "torchcodec", "pillow"]
 
 
@@ -100,8 +102,9 @@ def decode_image(
     try:
         pixels = _decode(data, kind, decoder, marks)
     except UnidentifiedImageError as error:
-        what = describe_tiff(data) if kind == "TIFF" else f"it begins like {kind} and goes on as none"
-        raise DataError(f"{where}not an image ({what}).") from error
+        if kind == "TIFF" and (what := describe_tiff(data)):
+            raise DataError(f"{where}cannot be decoded: {what}.") from error
+        raise DataError(f"{where}not an image (it begins like {kind} and goes on as none).") from error
     except UnsupportedKind as error:
         raise DataError(f"{where}cannot be decoded: {error}.") from error
     except (_Bomb, Image.DecompressionBombError) as error:
@@ -142,12 +145,14 @@ def _decode(data: bytes, kind: str, decoder: Decoder, marks: JpegMarks | None) -
 
 def _decode_deep_tiff(data: bytes) -> Tensor | None:
     """Returns a TIFF's pixels where its samples are not plain bytes; None leaves it to Pillow."""
+    refuse_cut_tags(data)
     try:
         with quiet(), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             _refuse_bomb(*image.size)
             refuse_camera_raw(image)
             refuse_wrong_tags(image, len(data))
             if is_plain(image):
+                refuse_damaged_strips(image, data)
                 return None
     except UnidentifiedImageError:
         pass  # a kind that Pillow does not have
@@ -198,11 +203,24 @@ def _decode_with_pillow(data: bytes, kind: str, png: PngHeader | None) -> Tensor
         opened = partial(PngImagePlugin.PngImageFile, io.BytesIO(data))
     with quiet() as complaints, opened() as image:
         _refuse_bomb(*image.size)
-        pixels = pixels_of(image, data, png)
+        try:
+            pixels = pixels_of(image, data, png)
+        except OSError:  # Pillow knows only that libtiff failed
+            _raise(complaints)
+            raise
         _refuse_bomb(*image.size)  # a GIF's frame may turn out larger than its canvas
-        if complaints:
-            raise ValueError(f"libtiff says {complaints[0]}")
+        _raise(complaints)
         return upright(pixels, orientation_of(image)).contiguous()
+
+
+def _raise(complaints: list[str]) -> None:
+    """Raises what libtiff says first, if anything."""
+    if not complaints:
+        return
+    said = complaints[0].removeprefix("tempfile.tif: ")  # what Pillow calls it to libtiff
+    if _LEFT_OUT.search(said):
+        raise UnsupportedKind(f"a TIFF of a kind that this libtiff leaves out ({said}); write it as PNG")
+    raise ValueError(f"libtiff says {said}")
 
 
 def _refuse_bomb(width: int, height: int) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from holdfast.data.decoding.depth import Bytes, from_bits, from_signed, from_wide
 from holdfast.data.decoding.image_kinds import UnsupportedKind
+from holdfast.data.decoding.jpeg_2000 import refuse_misread_colour
 from holdfast.data.decoding.png_chunks import PngHeader
 from holdfast.data.decoding.tiff_kinds import narrow_palette
 
@@ -40,7 +41,7 @@ def pixels_of(image: ImageFile.ImageFile, data: bytes, png: PngHeader | None = N
     if image.format == "TIFF":
         _use_native_order(image)
     if image.format == "JPEG2000":
-        _refuse_wide_colour(data)
+        refuse_misread_colour(data)
     rawmode = _rawmode(image)
     area = image.tile[0].extents if image.format == "GIF" and image.tile else None
     image.load()
@@ -80,18 +81,6 @@ def _values(image: ImageFile.ImageFile, data: bytes, png: PngHeader | None) -> t
     if mode == "LA" or mode == "RGBA" or image.has_transparency_data:
         return _split(image if mode == "LA" else image.convert("RGBA"))
     return np.array(image.convert("RGB")), None
-
-
-def _refuse_wide_colour(data: bytes) -> None:
-    """Raises UnsupportedKind for JPEG 2000 of several components deeper than 8 bits, whose white Pillow makes black.
-
-    It rounds their values to 8 bits, and what is rounded up to 256 becomes 0. Source: ITU-T T.800, A.5.1 (SIZ).
-    """
-    start = data.find(b"\xff\x4f\xff\x51")
-    number = int.from_bytes(data[start + 40 : start + 42], "big")
-    bits = [(one & 0x7F) + 1 for one in data[start + 42 : start + 42 + 3 * number : 3]]
-    if start >= 0 and number > 1 and max(bits, default=8) > 8:
-        raise UnsupportedKind(f"a JPEG 2000 of {number} components of {max(bits)} bits; write it as PNG or TIFF")
 
 
 def _refuse_beyond_palette(image: Image.Image) -> None:

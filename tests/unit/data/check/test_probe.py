@@ -30,6 +30,7 @@ def test_a_sound_picture_tells_all_and_has_no_problem(faulty: ModuleType, tmp_pa
         (b"", "empty", "0 bytes"),
         (b"<!DOCTYPE html><html>", "not-a-picture", "web page"),
         (b"\xff\xd8\xff\xe0" + bytes(300), "damaged", "damaged"),
+        (b"\xff\xd8\xff\xc1\0\x0b\x0c\0\1\0\1\1\1\x11\0\xff\xda\0\x08", "not-a-picture", "12 bits"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "not-a-picture", "HEIC"),
     ],
 )

@@ -442,7 +442,8 @@ class TestNotAnImage:
         data = bytearray(encoded(noise(), "TIFF"))
         entries = struct.unpack_from("<H", data, struct.unpack_from("<I", data, 4)[0])[0]
         place = struct.unpack_from("<I", data, 4)[0] + 2 + 12 * (entries - 1)
-        data[place + 4 : place + 12] = struct.pack("<II", 1 << 20, 1 << 20)  # its last tag points outside the file
+        # Its last tag, now one that says nothing of its pixels, points outside the file.
+        data[place : place + 12] = struct.pack("<HHII", 34377, 1, 1 << 20, 1 << 20)
         with pytest.warns(UserWarning, match="Metadata Warning|Tag data larger"):
             Image.open(io.BytesIO(data))
         assert torch.equal(decode_image(bytes(data)), tensor(noise()))
