@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from torch import Tensor
 
-from holdfast.data.decoding.depth import Bytes, from_bits, from_signed, from_wide
+from holdfast.data.decoding.depth import Bytes, bands, from_bits, from_signed, from_wide
 from holdfast.data.decoding.image_kinds import UnsupportedKind
 from holdfast.data.decoding.jpeg_2000 import refuse_misread_colour
 from holdfast.data.decoding.png_chunks import PngHeader
@@ -142,10 +142,17 @@ def _wide_png(image: ImageFile.ImageFile, data: bytes, png: PngHeader) -> tuple[
     high = _load_as(image, mode, f"{mode};16B")
     with Image.open(io.BytesIO(data), formats=["PNG"]) as again:
         low = _load_as(again, mode, f"{mode};16L")  # reads each sample's second byte as the one that counts
-    samples = high.astype(np.uint16) << 8 | low
+    samples = _joined(high, low)
     if mode == "RGBA":
         return from_bits(samples[..., :3], 16), from_bits(samples[..., 3], 16)
     return from_bits(samples, 16), _keyed(samples, png)
+
+
+def _joined(high: Bytes, low: Bytes) -> NDArray[np.uint16]:
+    samples = high.astype(np.uint16)
+    samples <<= 8
+    samples |= low
+    return samples
 
 
 def _wide_tiff(image: ImageFile.ImageFile, data: bytes, rawmode: str) -> tuple[Bytes, Bytes | None]:
@@ -159,7 +166,7 @@ def _wide_tiff(image: ImageFile.ImageFile, data: bytes, rawmode: str) -> tuple[B
     high = np.asarray(image)
     if low is None or low.shape != high.shape or rawmode.startswith("RGBa"):
         return _split(image) if image.mode == "RGBA" else (high, None)
-    samples = high.astype(np.uint16) << 8 | low
+    samples = _joined(high, low)
     if image.mode == "RGBA":
         return from_bits(samples[..., :3], 16), from_bits(samples[..., 3], 16)
     return from_bits(samples, 16), None
@@ -219,8 +226,11 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
 def channels_first(values: Bytes, alpha: Bytes | None) -> Tensor:
     """Returns `[H, W]` or `[H, W, 3]` values as `[1|3, H, W]`, laid on white where `[H, W]` alpha is below 255."""
     if alpha is not None:
-        opacity = alpha.astype(np.uint16) if values.ndim == 2 else alpha[..., None].astype(np.uint16)
-        # (c·a + white·(255 - a)) / 255, rounded: at most 65025 + 127, so 16 bits hold it
-        values = ((values * opacity + (255 - opacity) * np.uint16(BACKGROUND) + 127) // 255).astype(np.uint8)
+        on_white = np.empty_like(values)
+        for band in bands(values):  # at once it would take gigabytes for a large picture
+            opacity = alpha[band].astype(np.uint16) if values.ndim == 2 else alpha[band, :, None].astype(np.uint16)
+            # (c·a + white·(255 - a)) / 255, rounded: at most 65025 + 127, so 16 bits hold it
+            on_white[band] = (values[band] * opacity + (255 - opacity) * np.uint16(BACKGROUND) + 127) // 255
+        values = on_white
     pixels = torch.from_numpy(np.ascontiguousarray(values))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()

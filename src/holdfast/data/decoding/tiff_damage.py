@@ -16,7 +16,10 @@ from PIL import Image
 from holdfast.data.decoding.jpeg_marks import read_marks
 from holdfast.data.decoding.jpeg_pixels import refuse_damage
 
-_COMPRESSION, _FILL_ORDER, _JPEG_TABLES, _BITS = 259, 266, 347, 258
+_BITS, _COMPRESSION, _FILL_ORDER, _ROWS, _PLANAR, _JPEG_TABLES = 258, 259, 266, 278, 284, 347
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_APART = 2  # of PlanarConfiguration: a strip holds one colour
+_SMALLEST = 1 << 10  # rows of a tile that may be more than the picture's
 _STRIPS, _TILES = (273, 279), (324, 325)
 _DEFLATED, _JPEG = (8, 32946), 7
 _LAST_OF_PIXELS = 532  # tags above it are EXIF, colour profiles and their like
@@ -56,25 +59,40 @@ def refuse_damaged_strips(image: Image.Image, data: bytes) -> None:
     if tags.get(_FILL_ORDER, 1) != 1 or compression not in (*_DEFLATED, _JPEG):
         return
     places, lengths = next(((tags[p], tags.get(n, ())) for p, n in (_STRIPS, _TILES) if p in tags), ((), ()))
-    most = image.width * image.height * sum(tags.get(_BITS, (1,))) // 8 + _CHUNK
-    for number, (place, length) in enumerate(zip(places, lengths, strict=False)):
+    number, room = _needed(image)
+    for k, (place, length) in enumerate(zip(places[:number], lengths[:number], strict=False)):
         strip = data[place : place + length]
         try:
             if compression == _JPEG:
                 _refuse_damaged_jpeg(strip, tags.get(_JPEG_TABLES, b""))
             else:
-                _refuse_damaged_zlib(strip, most)
+                _refuse_damaged_zlib(strip, room)
         except (ValueError, zlib.error) as error:
-            raise ValueError(f"strip or tile {number:,}: {error}") from error
+            raise ValueError(f"strip or tile {k:,}: {error}") from error
 
 
-def _refuse_damaged_zlib(strip: bytes, most: int) -> None:
-    """Args: `most`, bytes that the picture can take; a strip that unpacks to more is not ours to follow."""
+def _needed(image: Image.Image) -> tuple[int, int]:
+    """Returns how many strips or tiles the picture takes, and the bytes of each. A file may name more, and larger ones.
+
+    Many strips that lie at one place and unpack to far more than a strip would keep us busy for days.
+    """
+    tags = getattr(image, "tag_v2", {})
+    across, down = tags.get(_TILE_WIDTH), tags.get(_TILE_LENGTH)
+    if across is None or down is None:
+        across, down = image.width, tags.get(_ROWS, image.height)
+    across, down = max(across, 1), max(min(down, max(image.height, _SMALLEST)), 1)
+    bits = tags.get(_BITS, (1,))
+    planes = len(bits) if tags.get(_PLANAR, 1) == _APART else 1
+    return -(-image.width // across) * -(-image.height // down) * planes, (across * sum(bits) + 7) // 8 * down
+
+
+def _refuse_damaged_zlib(strip: bytes, room: int) -> None:
+    """Args: `room`, bytes that a strip takes; one that unpacks to more is not ours to follow."""
     unpacking, packed = zlib.decompressobj(), strip
-    while packed and most > 0 and not unpacking.eof:
-        most -= len(unpacking.decompress(packed, _CHUNK))
+    while packed and room >= 0 and not unpacking.eof:
+        room -= len(unpacking.decompress(packed, min(_CHUNK, room + 1)))
         packed = unpacking.unconsumed_tail
-    if most > 0 and not unpacking.eof:
+    if room >= 0 and not unpacking.eof:
         raise ValueError("its deflated data end too early")
 
 

@@ -92,3 +92,18 @@ def test_a_jpeg_strip_with_made_up_rows_is_told(number: int) -> None:
     data[place : place + 40] = bytes(40)
     with pytest.raises(ValueError, match=f"strip or tile {number}: it is no JPEG"):
         _refuse(bytes(data))
+
+
+def test_no_strip_is_followed_further_than_its_rows() -> None:
+    """Strips by the thousand that lie at one place and unpack to gigabytes would keep us busy for days."""
+    pixels = np.zeros((64, 48, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "TIFF", compression="tiff_adobe_deflate")
+    data = stream.getvalue()
+    place, length = _strip(data, 0)
+    longer = zlib.compress(pixels.tobytes() + bytes(1 << 20))[:-1] + b"?"  # a wrong checksum far behind its rows
+    moved = data + longer
+    moved = moved.replace(struct.pack("<HHII", 279, 4, 1, length), struct.pack("<HHII", 279, 4, 1, len(longer)))
+    moved = moved.replace(struct.pack("<HHII", 273, 4, 1, place), struct.pack("<HHII", 273, 4, 1, len(data)))
+    assert _strip(moved, 0) == (len(data), len(longer))
+    _refuse(moved)
