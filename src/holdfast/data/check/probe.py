@@ -134,7 +134,10 @@ def _fault(text: str, kind: str) -> Fault:
 
 
 def _is_dead_link(path: Path) -> bool:
-    return path.is_symlink() and not os.path.lexists(path.parent / path.readlink())  # not one to itself
+    try:
+        return path.is_symlink() and not os.path.lexists(path.parent / path.readlink())  # not one to itself
+    except OSError:  # in a folder that may be listed and not entered
+        return False
 
 
 def _reason(error: DataError, path: Path) -> str:

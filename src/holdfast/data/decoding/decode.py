@@ -43,6 +43,8 @@ from holdfast.errors import DataError
 _FROM_TORCHCODEC = re.compile(r"^\w+, \S+:\d+, (?=decode_)")
 
 _NOT_READ = re.compile(r"^Unsupported|requires the 'imagecodecs'")  # in Pillow's and tifffile's words
+_PILLOWS_SIZE = re.compile(r"Image size \((\d+) pixels\)")
+_IN_BYTES = re.compile(r"^b'(.*)'$")  # a message of Pillow's that is bytes
 _LEFT_OUT = re.compile(r"compression support is not configured")  # in libtiff's words
 Decoder = Literal["auto", "torchcodec", "pillow"]
 
@@ -108,11 +110,14 @@ def decode_image(
     except UnsupportedKind as error:
         raise DataError(f"{where}cannot be decoded: {error}.") from error
     except (_Bomb, Image.DecompressionBombError) as error:
-        raise DataError(f"{where}refused as a decompression bomb ({error}).") from error
+        size = _PILLOWS_SIZE.search(str(error))  # Pillow names twice the limit, which holds for its own warnings
+        text = _too_many(int(size[1])) if size else str(error)
+        raise DataError(f"{where}refused as a decompression bomb ({text}).") from error
     except MemoryError as error:
         raise DataError(f"{where}needs more memory to decode than there is.") from error
     except Exception as error:  # what a decoder raises over a damaged file: OSError, SyntaxError, AssertionError …
         message = _FROM_TORCHCODEC.sub("", str(error).splitlines()[0]) if str(error) else repr(error)
+        message = _IN_BYTES.sub(r"\1", message)
         if "Decompressed data too large" in message or "memory used in text chunks" in message:
             raise DataError(f"{where}refused as a decompression bomb (in its metadata: {message}).") from error
         if isinstance(error, NotImplementedError) or _NOT_READ.search(message):
@@ -226,4 +231,8 @@ def _raise(complaints: list[str]) -> None:
 def _refuse_bomb(width: int, height: int) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > limit:
-        raise _Bomb(f"{width} × {height} is {width * height:,} pixels, and at most {limit:,} are decoded")
+        raise _Bomb(f"{width} × {height} is {_too_many(width * height)}")
+
+
+def _too_many(pixels: int) -> str:
+    return f"{pixels:,} pixels, and at most {Image.MAX_IMAGE_PIXELS:,} are decoded"

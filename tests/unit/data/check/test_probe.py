@@ -76,6 +76,20 @@ def test_a_file_without_permission_is_unreadable(tmp_path: Path, monkeypatch: py
     assert facts.problem == f"{tmp_path}/a.jpg: cannot be read (Permission denied)"
 
 
+def test_a_folder_that_may_not_be_entered_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a folder may be listed and not entered, its files are unreadable, like any that may not be read."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(os, "stat", refused)
+    monkeypatch.setattr(Path, "is_symlink", refused)
+    facts = probe(path, "a.jpg")
+    assert (facts.fault, facts.problem) == ("unreadable", "a.jpg: cannot be read (Permission denied)")
+
+
 @pytest.mark.parametrize("num", [0, 1, 7, 1000])
 def test_work_is_done_once_each_and_in_order(num: int) -> None:
     """However it is bundled and shared out, the results stand in order and progress counts them."""
