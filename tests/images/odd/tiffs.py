@@ -577,3 +577,5 @@ section.refuses("jpeg-zeroed.tif", "300 bytes of its JPEG's middle zeros",
                 _JPEG[:4000] + bytes(300) + _JPEG[4300:], "strip or tile 0: .*made up")  # fmt: skip
 section.refuses("webp.tif", "compressed as WebP, which libtiff often leaves out, and empty",
                 tiff(bytes(99), W, H, compression=50001, bits=[8] * 3, **_three), "leaves out|damaged or cut short")  # fmt: skip
+section.refuses("ycbcr-420.tif", "YCbCr, uncompressed, its colour sampled 4:2:0",
+                tiff(bytes(8 * 10 * 3 // 2), 10, 8, bits=[8] * 3, samples=3, photometric=6, subsampling=(2, 2)), "its colour sampled 2 × 2")  # fmt: skip

@@ -14,7 +14,7 @@ from holdfast.words import count
 
 _BITS, _SAMPLE_FORMAT, _PHOTOMETRIC, _DNG_VERSION, _SUBFILE_TYPE, _SUB_IFDS = 258, 339, 262, 50706, 254, 330
 _COMPRESSION, _PLACES, _COLOURS = 259, ((273, 279), (324, 325)), 320
-_REDUCED, _PALETTE, _SEPARATED = 1, 3, 5
+_REDUCED, _PALETTE, _SEPARATED, _YCBCR, _SUBSAMPLING = 1, 3, 5, 6, 530
 _EXTRA_SAMPLES, _ALPHA = 338, 2
 _HEAD_BYTES = 8  # no pixels lie before them
 _SENSOR = (32803, 34892)  # a colour filter array, linear raw
@@ -32,6 +32,8 @@ def refuse_camera_raw(image: Image.Image) -> None:
 def refuse_wrong_tags(image: Image.Image, num_bytes: int) -> None:
     """Raises ValueError where a tag is missing or wrong that Pillow passes over: it would make up pixels, or invert.
 
+    UnsupportedKind where the tags are right and Pillow does not heed them.
+
     Args:
         image: a TIFF, opened.
         num_bytes: of the file.
@@ -47,6 +49,13 @@ def refuse_wrong_tags(image: Image.Image, num_bytes: int) -> None:
         for place, length in zip(found, counts, strict=True):
             if place < _HEAD_BYTES or place >= num_bytes or place + length > num_bytes:
                 raise ValueError(f"{length:,} bytes of its pixels lie at byte {place:,} of {num_bytes:,}")
+    if tags[_PHOTOMETRIC] == _YCBCR and tags.get(_COMPRESSION, 1) == 1:
+        across, down = tags.get(_SUBSAMPLING, (2, 2))
+        stored = sum(sum(tags.get(lengths, ())) for _, lengths in _PLACES)
+        if (across, down) != (1, 1) and stored < 3 * image.width * image.height:  # Pillow reads it as if it were (1, 1)
+            raise UnsupportedKind(
+                f"an uncompressed TIFF of YCbCr, its colour sampled {across} × {down}; write it as PNG"
+            )
     if tags[_PHOTOMETRIC] == _PALETTE and (bits := tags.get(_BITS, (1,))[0]) <= 8:
         number = len(tags.get(_COLOURS, ()))
         if number != 3 << bits:
