@@ -218,3 +218,14 @@ section.refuses(
     "rgb-16.jp2", "JPEG 2000, RGB, 16 bits: its only reader here makes white black",
     b"".join([_JP2[:_SIZ], b"\x0f\1\1" * 3, _JP2[_SIZ + 9 :]]), "a JPEG 2000 of 3 components of 16 bits",
 )  # fmt: skip
+_ODD = encoded(noise(47, 63), "JPEG2000", irreversible=False)
+_SIZ = _ODD.find(b"\xff\x4f\xff\x51") + 42
+for _name, _what, _steps in (
+    ("halves", "colour sampled 4:2:0, an odd width: its only reader here shifts its colours", (1, 2, 2)),
+    ("sparse", "a sample for each 2 × 2 pixels", (2, 2, 2)),
+):
+    section.refuses(
+        f"{_name}.jp2", f"JPEG 2000, {_what}",
+        b"".join([_ODD[:_SIZ], *(bytes([7, step, step]) for step in _steps), _ODD[_SIZ + 9 :]]),
+        "whose components have a sample for each",
+    )  # fmt: skip

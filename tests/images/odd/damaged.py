@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import numpy as np
 
+from odd.kept import KEPT
 from odd.specimen import Section, encoded, noise, tiles
 from odd.writers import scan_bytes, segments
 
@@ -108,3 +110,15 @@ section.refuses(
     _SOUND[:_INSIDE] + b"\xff\xd8" + _SOUND[_INSIDE:],
     "damaged or cut short",
 )
+_PATCHES = noise(12, 16).repeat(16, axis=0).repeat(16, axis=1)
+for _name, _what, _whole in (
+    ("restart-", ", with restart markers", encoded(noise(96, 128), "JPEG", quality=90, restart_marker_rows=1)),
+    ("optimized-", ", with Huffman tables of its own", encoded(_PATCHES, "JPEG", quality=90, optimize=True)),
+    ("arithmetic-", ", arithmetic coding", base64.b64decode(KEPT["arithmetic.jpg"][1])),
+):
+    _start, _stop = scan_bytes(_whole)
+    _middle = (_start + _stop) // 2
+    section.refuses(
+        f"{_name}zero-tail.jpg", f"all after its middle zeros, but for its end marker{_what}",
+        _whole[:_middle] + bytes(_stop - _middle) + _whole[_stop:], REFUSAL,
+    )  # fmt: skip

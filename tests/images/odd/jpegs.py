@@ -224,3 +224,9 @@ section.shows("adobe-2.jpg", "Adobe's marker with a transform that three colours
 section.shows("xmp-quotes.jpg", "orientation 6 in XMP alone, written as XML also may be",
               with_segment(PLAIN, 0xE1, b"http://ns.adobe.com/xap/1.0/\0<rdf:Description tiff:Orientation = '6'/>"),
               turned(TILES, 6), "upright", **LOSSY)  # fmt: skip
+section.shows("xmp-66.jpg", "orientation 66 in XMP alone, which is none",
+              with_segment(PLAIN, 0xE1, b"http://ns.adobe.com/xap/1.0/\0<rdf:Description tiff:Orientation='66'/>"),
+              TILES, "as stored", **LOSSY)  # fmt: skip
+_TIGHT = encoded(TILES, "JPEG", quality=95, subsampling=0, optimize=True)
+section.shows("padded-optimized.jpg", "zeros before its end marker, and Huffman tables of its own",
+              _TIGHT[:-2] + bytes(3000) + _TIGHT[-2:], TILES, "as stored", **LOSSY)  # fmt: skip

@@ -157,6 +157,16 @@ if features.check("avif"):
             tolerance=8,
             margin=5,
         )
+    _turned = encoded(TILES, "AVIF", quality=95, exif=exif(6))
+    section.shows(
+        "exif-alone.avif",
+        "AVIF, orientation 6 in EXIF and none in its container (irot)",
+        _turned.replace(b"irot\3", b"irot\0"),
+        TILES,
+        "as stored: the container's turn counts",
+        tolerance=8,
+        margin=5,
+    )
     section.refuses(
         "cut.avif",
         "an AVIF cut in its pixels",

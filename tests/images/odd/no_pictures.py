@@ -101,6 +101,8 @@ for _name, _what, _data, _refusal in (
         b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + bytes(40),
         "HEIC needs a decoder that is not installed; install holdfast\\[heic\\] or pillow-heif|damaged or cut short",
     ),
+    ("song.jpg", "a sound (Ogg)", b"OggS\0\2" + bytes(40), "it is a video or a sound \\(Ogg\\)"),
+    ("film.dpx", "DPX", b"SDPX\0\0\x20\0" + bytes(40), "it is DPX, which is not opened"),
     ("gimp.xcf", "a GIMP document", b"gimp xcf v011" + bytes(40), "it is a GIMP document"),
 ):
     section.refuses(_name, _what, _data, _refusal)

@@ -557,3 +557,25 @@ section.refuses(
     tiff(GREY.tobytes(), W, H, compression=12345),
     "compression 12345",
 )
+
+_INKED = on_white(_PARTS, VEIL)
+for _bits, _stored in ((8, np.dstack([_scaled(_CMYK), VEIL])), (16, np.dstack([_CMYK, VEIL.astype(np.uint16) * 257]))):
+    section.shows(
+        f"cmyk-alpha-{_bits}.tif", f"CMYK with alpha, {_bits} bits",
+        tiff(_stored.astype(f"<u{_bits // 8}").tobytes(), W, H, bits=[_bits] * 5, samples=5, photometric=5, extra=2),
+        _INKED, "converted by parts, laid on white", tolerance=2,
+    )  # fmt: skip
+_PACKED, _VEILED = zlib.compress(RGB.tobytes()), np.dstack([RGB, VEIL]).tobytes()
+section.refuses("deflate-checksum.tif", "a wrong checksum of its deflated pixels",
+                tiff(_PACKED[:-1] + b"?", W, H, compression=8, bits=[8] * 3, **_three), "incorrect data check")  # fmt: skip
+section.refuses("deflate-open.tif", "no checksum of its deflated pixels",
+                tiff(_PACKED[:-4], W, H, compression=8, bits=[8] * 3, **_three), "its deflated data end too early")  # fmt: skip
+section.refuses("cut-tags.tif", "cut in the values of its tags, of which one behind says that the fourth sample is alpha",
+                tiff(_VEILED, W, H, bits=[8] * 4, samples=4, photometric=2, extra=2, primaries=range(6))[:-4], "12 bytes of its tag 319")  # fmt: skip
+_JPEG = encoded(noise(96, 128), "TIFF", compression="jpeg", quality=90)
+section.refuses("jpeg-zeroed.tif", "300 bytes of its JPEG's middle zeros",
+                _JPEG[:4000] + bytes(300) + _JPEG[4300:], "strip or tile 0: .*made up")  # fmt: skip
+section.refuses("webp.tif", "compressed as WebP, which libtiff often leaves out, and empty",
+                tiff(bytes(99), W, H, compression=50001, bits=[8] * 3, **_three), "leaves out|damaged or cut short")  # fmt: skip
+section.refuses("ycbcr-420.tif", "YCbCr, uncompressed, its colour sampled 4:2:0",
+                tiff(bytes(8 * 10 * 3 // 2), 10, 8, bits=[8] * 3, samples=3, photometric=6, subsampling=(2, 2)), "its colour sampled 2 × 2")  # fmt: skip

@@ -44,7 +44,7 @@ def tiff(
     numbers = {
         "subfile": 254, "width": 256, "height": 257, "bits": 258, "compression": 259, "photometric": 262,
         "fill_order": 266, "offsets": 273, "orientation": 274, "samples": 277, "rows": 278, "counts": 279, "planar": 284,
-        "predictor": 317, "colours": 320, "sub_ifds": 330, "extra": 338, "format": 339, "subsampling": 530,
+        "predictor": 317, "primaries": 319, "colours": 320, "sub_ifds": 330, "extra": 338, "format": 339, "subsampling": 530,
         "dng_version": 50706,
     }  # fmt: skip
     entries: dict[str, int | Sequence[int]] = {

@@ -77,7 +77,7 @@ def probe_without_likeness(path: Path, shown: str | None = None, *, keep: bool =
         pixels = decode_image(data, marks=marks)
     except DataError as error:
         text = _reason(error, path)
-        fault: Fault = "bomb" if "decompression bomb" in text else "damaged" if kind in FORMATS else "not-a-picture"
+        fault = _fault(text, kind)
         header = read_header(data, kind, marks) if kind else Header()
         return Facts(len(data), digest, fault, f"{shown}: {text}", kind, header), None
     values = pixels.numpy() if keep else None
@@ -126,8 +126,18 @@ def _counted(facts: Iterable[Facts], progress: Callable[[int], None] | None) -> 
         yield one
 
 
+def _fault(text: str, kind: str) -> Fault:
+    if "decompression bomb" in text:
+        return "bomb"
+    sound = text.startswith(("cannot be decoded", "not an image"))  # of a kind that nothing here reads
+    return "damaged" if kind in FORMATS and not sound else "not-a-picture"
+
+
 def _is_dead_link(path: Path) -> bool:
-    return path.is_symlink() and not os.path.lexists(path.parent / path.readlink())  # not one to itself
+    try:
+        return path.is_symlink() and not os.path.lexists(path.parent / path.readlink())  # not one to itself
+    except OSError:  # in a folder that may be listed and not entered
+        return False
 
 
 def _reason(error: DataError, path: Path) -> str:

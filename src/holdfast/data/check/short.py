@@ -8,7 +8,7 @@ from pathlib import Path
 
 from holdfast.data.check.classes import class_findings
 from holdfast.data.check.copies import exact_findings, look_alikes
-from holdfast.data.check.finding import Finding
+from holdfast.data.check.finding import Finding, shown
 from holdfast.data.check.layout import layout_of
 from holdfast.data.check.probe import Facts, in_threads, probe, probe_without_likeness
 from holdfast.data.division.likeness import Bytes, Likeness
@@ -40,14 +40,15 @@ def check_files(
     """
 
     def work(index: int) -> tuple[Facts, Bytes | None]:
-        return probe_without_likeness(pictures.path(index), keep=likeness)
+        path = pictures.path(index)
+        return probe_without_likeness(path, shown(str(path)), keep=likeness)  # told of in a line each
 
     return [_checked(one) for one in in_threads(work, len(pictures), progress=progress)]
 
 
 def check_file(path: Path) -> CheckedFile:
     """Reads and decodes one file. Problems are returned, not raised."""
-    return _checked(probe(path, likeness=False))
+    return _checked(probe(path, shown(str(path)), likeness=False))
 
 
 def _checked(facts: Facts) -> CheckedFile:

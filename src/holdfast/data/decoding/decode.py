@@ -34,6 +34,7 @@ from holdfast.data.decoding.orientation import orientation_of, upright
 from holdfast.data.decoding.pillow_pixels import channels_first, pixels_of
 from holdfast.data.decoding.png_chunks import PIXELS, SHOWN, PngHeader, only, read_header, refuse_missing_rows
 from holdfast.data.decoding.quiet import quiet
+from holdfast.data.decoding.tiff_damage import refuse_cut_tags, refuse_damaged_strips
 from holdfast.data.decoding.tiff_kinds import describe_tiff, is_plain, refuse_camera_raw, refuse_wrong_tags
 from holdfast.data.decoding.tiff_samples import read_samples
 from holdfast.errors import DataError
@@ -42,6 +43,9 @@ from holdfast.errors import DataError
 _FROM_TORCHCODEC = re.compile(r"^\w+, \S+:\d+, (?=decode_)")
 
 _NOT_READ = re.compile(r"^Unsupported|requires the 'imagecodecs'")  # in Pillow's and tifffile's words
+_PILLOWS_SIZE = re.compile(r"Image size \((\d+) pixels\)")
+_IN_BYTES = re.compile(r"^b'(.*)'$")  # a message of Pillow's that is bytes
+_LEFT_OUT = re.compile(r"compression support is not configured")  # in libtiff's words
 Decoder = Literal["auto", "torchcodec", "pillow"]
 
 
@@ -100,16 +104,20 @@ def decode_image(
     try:
         pixels = _decode(data, kind, decoder, marks)
     except UnidentifiedImageError as error:
-        what = describe_tiff(data) if kind == "TIFF" else f"it begins like {kind} and goes on as none"
-        raise DataError(f"{where}not an image ({what}).") from error
+        if kind == "TIFF" and (what := describe_tiff(data)):
+            raise DataError(f"{where}cannot be decoded: {what}.") from error
+        raise DataError(f"{where}not an image (it begins like {kind} and goes on as none).") from error
     except UnsupportedKind as error:
         raise DataError(f"{where}cannot be decoded: {error}.") from error
     except (_Bomb, Image.DecompressionBombError) as error:
-        raise DataError(f"{where}refused as a decompression bomb ({error}).") from error
+        size = _PILLOWS_SIZE.search(str(error))  # Pillow names twice the limit, which holds for its own warnings
+        text = _too_many(int(size[1])) if size else str(error)
+        raise DataError(f"{where}refused as a decompression bomb ({text}).") from error
     except MemoryError as error:
         raise DataError(f"{where}needs more memory to decode than there is.") from error
     except Exception as error:  # what a decoder raises over a damaged file: OSError, SyntaxError, AssertionError …
         message = _FROM_TORCHCODEC.sub("", str(error).splitlines()[0]) if str(error) else repr(error)
+        message = _IN_BYTES.sub(r"\1", message)
         if "Decompressed data too large" in message or "memory used in text chunks" in message:
             raise DataError(f"{where}refused as a decompression bomb (in its metadata: {message}).") from error
         if isinstance(error, NotImplementedError) or _NOT_READ.search(message):
@@ -142,12 +150,14 @@ def _decode(data: bytes, kind: str, decoder: Decoder, marks: JpegMarks | None) -
 
 def _decode_deep_tiff(data: bytes) -> Tensor | None:
     """Returns a TIFF's pixels where its samples are not plain bytes; None leaves it to Pillow."""
+    refuse_cut_tags(data)
     try:
         with quiet(), Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             _refuse_bomb(*image.size)
             refuse_camera_raw(image)
             refuse_wrong_tags(image, len(data))
             if is_plain(image):
+                refuse_damaged_strips(image, data)
                 return None
     except UnidentifiedImageError:
         pass  # a kind that Pillow does not have
@@ -198,14 +208,31 @@ def _decode_with_pillow(data: bytes, kind: str, png: PngHeader | None) -> Tensor
         opened = partial(PngImagePlugin.PngImageFile, io.BytesIO(data))
     with quiet() as complaints, opened() as image:
         _refuse_bomb(*image.size)
-        pixels = pixels_of(image, data, png)
+        try:
+            pixels = pixels_of(image, data, png)
+        except OSError:  # Pillow knows only that libtiff failed
+            _raise(complaints)
+            raise
         _refuse_bomb(*image.size)  # a GIF's frame may turn out larger than its canvas
-        if complaints:
-            raise ValueError(f"libtiff says {complaints[0]}")
+        _raise(complaints)
         return upright(pixels, orientation_of(image)).contiguous()
+
+
+def _raise(complaints: list[str]) -> None:
+    """Raises what libtiff says first, if anything."""
+    if not complaints:
+        return
+    said = complaints[0].removeprefix("tempfile.tif: ")  # what Pillow calls it to libtiff
+    if _LEFT_OUT.search(said):
+        raise UnsupportedKind(f"a TIFF of a kind that this libtiff leaves out ({said}); write it as PNG")
+    raise ValueError(f"libtiff says {said}")
 
 
 def _refuse_bomb(width: int, height: int) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > limit:
-        raise _Bomb(f"{width} × {height} is {width * height:,} pixels, and at most {limit:,} are decoded")
+        raise _Bomb(f"{width} × {height} is {_too_many(width * height)}")
+
+
+def _too_many(pixels: int) -> str:
+    return f"{pixels:,} pixels, and at most {Image.MAX_IMAGE_PIXELS:,} are decoded"

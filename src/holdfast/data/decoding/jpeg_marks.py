@@ -15,7 +15,7 @@ from dataclasses import dataclass
 _ALONE = frozenset([0x01, *range(0xD0, 0xD8)])  # markers without a length
 _FRAMES = frozenset([0xF7, 0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
 _ORIENTATION = 0x0112
-XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>\s*)([0-9])""")
+XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>\s*)([0-9])(?![0-9])""")
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 

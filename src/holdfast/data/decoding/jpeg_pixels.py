@@ -21,6 +21,7 @@ from holdfast.data.decoding.jpeg_scans import refuse_missing_scans
 
 FACTORS = (8, 4, 2)  # by which libjpeg-turbo reduces with its fast arithmetic; it is slower at the eighths in between
 
+_ARITHMETIC = (0xC9, 0xCA)
 _MAX_SCANS = 500  # libjpeg-turbo's own measure; a thousand scans of a large picture take hours
 # What libjpeg remarks upon and decodes rightly all the same.
 _REMARKS = ("Unknown Adobe color transform", "Warning: unknown JFIF revision", "Corrupt JPEG data: bad ICC marker")
@@ -72,8 +73,11 @@ def refuse_damage(data: bytes, marks: JpegMarks) -> bool:
 
 
 def _refuse_open_end(data: bytes, marks: JpegMarks) -> None:
-    if data.rfind(b"\xff\xd9", marks.scan) < 0:
+    end = data.rfind(b"\xff\xd9", marks.scan)
+    if end < 0:
         raise ValueError("a JPEG without its end marker: cut short")
+    if marks.frame in _ARITHMETIC and data[end - 2 : end] == b"\0\0":  # an encoder leaves them out (T.81, D.1.8)
+        raise ValueError("a JPEG whose data end in zeros: rows would be made up")
     refuse_missing_scans(data, marks)
 
 
@@ -103,7 +107,7 @@ def _strictly(data: bytes, space: str, scale: dict[str, int]) -> Any:
         except ValueError as error:
             message = str(error)
             if not message.startswith(_REMARKS):
-                if message.startswith(_DAMAGE) and not _is_padding(data, message):
+                if message.startswith(_DAMAGE) and not _is_padding(data, message, space):
                     raise ValueError(f"{message}: rows would be made up") from error
                 break
     if _EXTRANEOUS.search(message) is None and not message.startswith(_REMARKS):
@@ -114,13 +118,30 @@ def _strictly(data: bytes, space: str, scale: dict[str, int]) -> Any:
         return None
 
 
-def _is_padding(data: bytes, message: str) -> bool:
-    """Some cameras fill up with zeros before the end marker: nothing is missing there."""
+def _is_padding(data: bytes, message: str, space: str) -> bool:
+    """Some cameras fill up with zeros before the end marker: nothing is missing there.
+
+    Zeros of a broken copy may stand there too: they decode to flat blocks, and what is left over looks like padding.
+    Without padding, all blocks are still there.
+    """
     match = _EXTRANEOUS.search(message)
     if match is None:
         return False
     end, number = data.rfind(b"\xff\xd9"), int(match[1])
-    return not any(data[max(0, end - number) : end])
+    if any(data[max(0, end - number) : end]):
+        return False
+    start = len(data[:end].rstrip(b"\0"))
+    return any(_is_whole(data[: start + kept] + data[end:], space) for kept in (0, 1))  # the last block may end in 0
+
+
+def _is_whole(data: bytes, space: str) -> bool:
+    from simplejpeg import decode_jpeg
+
+    try:
+        decode_jpeg(without_remarks(data), space, strict=True, min_height=1, min_width=1, min_factor=8)
+    except ValueError:
+        return False
+    return True
 
 
 def decode_with_torchcodec(data: bytes, marks: JpegMarks) -> Tensor:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from torch import Tensor
 
-from holdfast.data.decoding.depth import Bytes, from_bits, from_signed, from_wide
+from holdfast.data.decoding.depth import Bytes, bands, from_bits, from_signed, from_wide
 from holdfast.data.decoding.image_kinds import UnsupportedKind
+from holdfast.data.decoding.jpeg_2000 import refuse_misread_colour
 from holdfast.data.decoding.png_chunks import PngHeader
 from holdfast.data.decoding.tiff_kinds import narrow_palette
 
@@ -40,7 +41,7 @@ def pixels_of(image: ImageFile.ImageFile, data: bytes, png: PngHeader | None = N
     if image.format == "TIFF":
         _use_native_order(image)
     if image.format == "JPEG2000":
-        _refuse_wide_colour(data)
+        refuse_misread_colour(data)
     rawmode = _rawmode(image)
     area = image.tile[0].extents if image.format == "GIF" and image.tile else None
     image.load()
@@ -80,18 +81,6 @@ def _values(image: ImageFile.ImageFile, data: bytes, png: PngHeader | None) -> t
     if mode == "LA" or mode == "RGBA" or image.has_transparency_data:
         return _split(image if mode == "LA" else image.convert("RGBA"))
     return np.array(image.convert("RGB")), None
-
-
-def _refuse_wide_colour(data: bytes) -> None:
-    """Raises UnsupportedKind for JPEG 2000 of several components deeper than 8 bits, whose white Pillow makes black.
-
-    It rounds their values to 8 bits, and what is rounded up to 256 becomes 0. Source: ITU-T T.800, A.5.1 (SIZ).
-    """
-    start = data.find(b"\xff\x4f\xff\x51")
-    number = int.from_bytes(data[start + 40 : start + 42], "big")
-    bits = [(one & 0x7F) + 1 for one in data[start + 42 : start + 42 + 3 * number : 3]]
-    if start >= 0 and number > 1 and max(bits, default=8) > 8:
-        raise UnsupportedKind(f"a JPEG 2000 of {number} components of {max(bits)} bits; write it as PNG or TIFF")
 
 
 def _refuse_beyond_palette(image: Image.Image) -> None:
@@ -153,10 +142,17 @@ def _wide_png(image: ImageFile.ImageFile, data: bytes, png: PngHeader) -> tuple[
     high = _load_as(image, mode, f"{mode};16B")
     with Image.open(io.BytesIO(data), formats=["PNG"]) as again:
         low = _load_as(again, mode, f"{mode};16L")  # reads each sample's second byte as the one that counts
-    samples = high.astype(np.uint16) << 8 | low
+    samples = _joined(high, low)
     if mode == "RGBA":
         return from_bits(samples[..., :3], 16), from_bits(samples[..., 3], 16)
     return from_bits(samples, 16), _keyed(samples, png)
+
+
+def _joined(high: Bytes, low: Bytes) -> NDArray[np.uint16]:
+    samples = high.astype(np.uint16)
+    samples <<= 8
+    samples |= low
+    return samples
 
 
 def _wide_tiff(image: ImageFile.ImageFile, data: bytes, rawmode: str) -> tuple[Bytes, Bytes | None]:
@@ -170,7 +166,7 @@ def _wide_tiff(image: ImageFile.ImageFile, data: bytes, rawmode: str) -> tuple[B
     high = np.asarray(image)
     if low is None or low.shape != high.shape or rawmode.startswith("RGBa"):
         return _split(image) if image.mode == "RGBA" else (high, None)
-    samples = high.astype(np.uint16) << 8 | low
+    samples = _joined(high, low)
     if image.mode == "RGBA":
         return from_bits(samples[..., :3], 16), from_bits(samples[..., 3], 16)
     return from_bits(samples, 16), None
@@ -230,8 +226,11 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
 def channels_first(values: Bytes, alpha: Bytes | None) -> Tensor:
     """Returns `[H, W]` or `[H, W, 3]` values as `[1|3, H, W]`, laid on white where `[H, W]` alpha is below 255."""
     if alpha is not None:
-        opacity = alpha.astype(np.uint16) if values.ndim == 2 else alpha[..., None].astype(np.uint16)
-        # (c·a + white·(255 - a)) / 255, rounded: at most 65025 + 127, so 16 bits hold it
-        values = ((values * opacity + (255 - opacity) * np.uint16(BACKGROUND) + 127) // 255).astype(np.uint8)
+        on_white = np.empty_like(values)
+        for band in bands(values):  # at once it would take gigabytes for a large picture
+            opacity = alpha[band].astype(np.uint16) if values.ndim == 2 else alpha[band, :, None].astype(np.uint16)
+            # (c·a + white·(255 - a)) / 255, rounded: at most 65025 + 127, so 16 bits hold it
+            on_white[band] = (values[band] * opacity + (255 - opacity) * np.uint16(BACKGROUND) + 127) // 255
+        values = on_white
     pixels = torch.from_numpy(np.ascontiguousarray(values))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()

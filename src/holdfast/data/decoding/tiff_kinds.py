@@ -14,7 +14,8 @@ from holdfast.words import count
 
 _BITS, _SAMPLE_FORMAT, _PHOTOMETRIC, _DNG_VERSION, _SUBFILE_TYPE, _SUB_IFDS = 258, 339, 262, 50706, 254, 330
 _COMPRESSION, _PLACES, _COLOURS = 259, ((273, 279), (324, 325)), 320
-_REDUCED, _PALETTE = 1, 3
+_REDUCED, _PALETTE, _SEPARATED, _YCBCR, _SUBSAMPLING = 1, 3, 5, 6, 530
+_EXTRA_SAMPLES, _ALPHA = 338, 2
 _HEAD_BYTES = 8  # no pixels lie before them
 _SENSOR = (32803, 34892)  # a colour filter array, linear raw
 _FORMATS = {1: "unsigned integers", 2: "signed integers", 3: "floats", 4: "untyped", 5: "complex", 6: "complex floats"}
@@ -31,6 +32,8 @@ def refuse_camera_raw(image: Image.Image) -> None:
 def refuse_wrong_tags(image: Image.Image, num_bytes: int) -> None:
     """Raises ValueError where a tag is missing or wrong that Pillow passes over: it would make up pixels, or invert.
 
+    UnsupportedKind where the tags are right and Pillow does not heed them.
+
     Args:
         image: a TIFF, opened.
         num_bytes: of the file.
@@ -46,6 +49,13 @@ def refuse_wrong_tags(image: Image.Image, num_bytes: int) -> None:
         for place, length in zip(found, counts, strict=True):
             if place < _HEAD_BYTES or place >= num_bytes or place + length > num_bytes:
                 raise ValueError(f"{length:,} bytes of its pixels lie at byte {place:,} of {num_bytes:,}")
+    if tags[_PHOTOMETRIC] == _YCBCR and tags.get(_COMPRESSION, 1) == 1:
+        across, down = tags.get(_SUBSAMPLING, (2, 2))
+        stored = sum(sum(tags.get(lengths, ())) for _, lengths in _PLACES)
+        if (across, down) != (1, 1) and stored < 3 * image.width * image.height:  # Pillow reads it as if it were (1, 1)
+            raise UnsupportedKind(
+                f"an uncompressed TIFF of YCbCr, its colour sampled {across} × {down}; write it as PNG"
+            )
     if tags[_PHOTOMETRIC] == _PALETTE and (bits := tags.get(_BITS, (1,))[0]) <= 8:
         number = len(tags.get(_COLOURS, ()))
         if number != 3 << bits:
@@ -64,13 +74,18 @@ def narrow_palette(image: Image.Image) -> NDArray[np.uint8] | None:
 
 
 def is_plain(image: Image.Image) -> bool:
-    """Returns whether a TIFF's samples are unsigned and of 8 bits or fewer: those Pillow reads rightly."""
+    """Returns whether a TIFF's samples are unsigned and of 8 bits or fewer: those Pillow reads rightly.
+
+    Not so where CMYK has alpha, which it leaves out. (Premultiplied, its ink lies on white already.)
+    """
     tags = getattr(image, "tag_v2", {})
+    if tags.get(_PHOTOMETRIC) == _SEPARATED and tags.get(_EXTRA_SAMPLES, (0,))[0] == _ALPHA:
+        return False
     return max(tags.get(_BITS, (1,))) <= 8 and set(tags.get(_SAMPLE_FORMAT, (1,))) <= {1, 4}
 
 
 def describe_tiff(data: bytes) -> str:
-    """Returns what a TIFF holds that nothing here decodes: "3 samples of 32 bits, floats"."""
+    """Returns what a TIFF holds that nothing here decodes: "a TIFF of 3 samples of 32 bits, floats"; "" for no TIFF."""
     if data[:4] == b"MM\0+":
         return "a BigTIFF in big-endian order, which is read uncompressed or deflated only; write it as a plain TIFF"
     try:
@@ -80,13 +95,13 @@ def describe_tiff(data: bytes) -> str:
             stream.seek(tags.next)
             tags.load(stream)
             if not tags:
-                return "it begins like TIFF and has no tags"
+                return ""
             bits = tags.get(_BITS, (1,))
             kind = _FORMATS.get(tags.get(_SAMPLE_FORMAT, (1,))[0], "of an unknown type")
             photometric, compression = tags.get(_PHOTOMETRIC), tags.get(_COMPRESSION, 1)
             raw = photometric in _SENSOR or _DNG_VERSION in tags
     except Exception:  # whatever is wrong with its tags, it cannot be described by them
-        return "it begins like TIFF and goes on as none"
+        return ""
     if raw:
         return "it is a camera raw file; develop it to JPEG or PNG"
     return (

@@ -62,15 +62,16 @@ def read_samples(data: bytes, max_pixels: int | None) -> tuple[Bytes, Bytes | No
     values = _to_bytes(planes[..., :colours], page.bits)
     if page.photometric == _WHITE_IS_ZERO:
         values = 255 - values
-    if page.photometric == _SEPARATED:
-        light = 255 - values.astype(np.uint16)
-        return ((light[..., :3] * light[..., 3:] + 127) // 255).astype(np.uint8), None, page.orientation
     alpha: Bytes | None = None
     if planes.shape[2] > colours and (not extra or extra[0] in (_PREMULTIPLIED, _ALPHA)):
         alpha = _to_bytes(planes[..., colours], page.bits)
-        if extra and extra[0] == _PREMULTIPLIED:
-            values = np.minimum(values.astype(np.uint16) + 255 - alpha[..., None], 255).astype(np.uint8)
-            alpha = None
+    if page.photometric == _SEPARATED:  # the fifth sample is alpha only where that is said
+        light = 255 - values.astype(np.uint16)
+        values = ((light[..., :3] * light[..., 3:] + 127) // 255).astype(np.uint8)
+        return values, alpha if extra and extra[0] == _ALPHA else None, page.orientation
+    if alpha is not None and extra and extra[0] == _PREMULTIPLIED:
+        values = np.minimum(values.astype(np.uint16) + 255 - alpha[..., None], 255).astype(np.uint8)
+        alpha = None
     return np.ascontiguousarray(values if colours == 3 else values[..., 0]), alpha, page.orientation
 
 

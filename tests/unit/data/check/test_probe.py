@@ -30,6 +30,7 @@ def test_a_sound_picture_tells_all_and_has_no_problem(faulty: ModuleType, tmp_pa
         (b"", "empty", "0 bytes"),
         (b"<!DOCTYPE html><html>", "not-a-picture", "web page"),
         (b"\xff\xd8\xff\xe0" + bytes(300), "damaged", "damaged"),
+        (b"\xff\xd8\xff\xc1\0\x0b\x0c\0\1\0\1\1\1\x11\0\xff\xda\0\x08", "not-a-picture", "12 bits"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "not-a-picture", "HEIC"),
     ],
 )
@@ -73,6 +74,20 @@ def test_a_file_without_permission_is_unreadable(tmp_path: Path, monkeypatch: py
     facts = probe(tmp_path / "a.jpg")
     assert (facts.fault, facts.digest) == ("unreadable", "")
     assert facts.problem == f"{tmp_path}/a.jpg: cannot be read (Permission denied)"
+
+
+def test_a_folder_that_may_not_be_entered_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a folder may be listed and not entered, its files are unreadable, like any that may not be read."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(os, "stat", refused)
+    monkeypatch.setattr(Path, "is_symlink", refused)
+    facts = probe(path, "a.jpg")
+    assert (facts.fault, facts.problem) == ("unreadable", "a.jpg: cannot be read (Permission denied)")
 
 
 @pytest.mark.parametrize("num", [0, 1, 7, 1000])

@@ -6,6 +6,7 @@ from types import ModuleType
 import pytest
 import torch
 import xxhash
+from PIL import Image
 
 from holdfast.data import read_folder
 from holdfast.data.check import CheckedFile, check_file, check_files, short_findings
@@ -36,6 +37,19 @@ def test_every_bad_file_is_named_with_what_is_wrong(picture_folder: Path) -> Non
     assert problems[9] == f"{empty}: the file is empty (0 bytes)"
     assert problems[17] == f"{text}: not an image (it looks like a web page)"
     assert problems[23] == f"{gone}: cannot be read (No such file or directory)"
+
+
+def test_an_odd_name_is_told_in_one_line(tmp_path: Path) -> None:
+    """Line breaks and a terminal's control codes in a name are escaped where a problem is listed."""
+    folder, other = tmp_path / "a", tmp_path / "b"
+    for one in (folder, other):
+        one.mkdir()
+    Image.new("RGB", (4, 4)).save(other / "good.png")
+    odd = folder / "new\nline\x1b[31m.jpg"
+    odd.write_bytes(b"")
+    told = f"{folder}/new\\nline\\x1b[31m.jpg: the file is empty (0 bytes)"
+    assert [one.problem for one in check_files(read_folder(tmp_path).pictures)] == [told, None]
+    assert check_file(odd).problem == told
 
 
 def test_a_bad_file_still_has_size_and_digest(tmp_path: Path) -> None:

@@ -437,12 +437,27 @@ class TestNotAnImage:
         ):
             decode_image(encoded(noise(20 if limit == 500 else 40, 28), "PNG"))
 
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            (b"P4\n90000 90000\n", "(8,100,000,000 pixels, and at most 89,478,485 are decoded)."),
+            (b"P4\n10000 10000\n", "(10000 × 10000 is 100,000,000 pixels, and at most 89,478,485 are decoded)."),
+            (b"P6\n" + b"1" * 99 + b" 2\n255\n", "(Token too long in file header: 11111111111)."),
+        ],
+    )
+    def test_what_pillow_says_is_put_in_our_words(self, data: bytes, message: str) -> None:
+        """The limit named is the one that holds, and no message is Python's notation of bytes."""
+        with pytest.raises(DataError) as caught:
+            decode_image(data)
+        assert str(caught.value).endswith(message)
+
     def test_odd_metadata_warns_nobody(self) -> None:
         """Warnings that Pillow gives on opening a picture do not reach the user's terminal."""
         data = bytearray(encoded(noise(), "TIFF"))
         entries = struct.unpack_from("<H", data, struct.unpack_from("<I", data, 4)[0])[0]
         place = struct.unpack_from("<I", data, 4)[0] + 2 + 12 * (entries - 1)
-        data[place + 4 : place + 12] = struct.pack("<II", 1 << 20, 1 << 20)  # its last tag points outside the file
+        # Its last tag, now one that says nothing of its pixels, points outside the file.
+        data[place : place + 12] = struct.pack("<HHII", 34377, 1, 1 << 20, 1 << 20)
         with pytest.warns(UserWarning, match="Metadata Warning|Tag data larger"):
             Image.open(io.BytesIO(data))
         assert torch.equal(decode_image(bytes(data)), tensor(noise()))

@@ -70,3 +70,15 @@ def test_the_whole_range_of_doubles_is_scaled() -> None:
     """The distance of the lowest and the highest double is more than a double holds; they are black and white."""
     ends = np.finfo(np.float64)
     assert from_wide(np.array([[ends.min, 0.0, ends.max]])).tolist() == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize("shape", [(3000, 700), (5, 700_000), (900, 500, 3), (1, 1), (0, 4)])
+def test_bands_change_nothing(shape: tuple[int, ...]) -> None:
+    """However many bands a picture is scaled in, its values are those of each sample on its own."""
+    values = np.random.default_rng(0).integers(0, 1 << 16, shape).astype(np.uint16)
+    exact = ((values.astype(np.uint64) * 255 + 32767) // 65535).astype(np.uint8)
+    assert np.array_equal(from_bits(values, 16), exact)
+    assert np.array_equal(from_signed((values.astype(np.int32) - 32768).astype(np.int16), 16), exact)
+    if values.size > 1:
+        deep = values.astype(np.int64) * 1000
+        assert np.array_equal(from_wide(deep), np.rint(deep / deep.max() * 255).astype(np.uint8))

@@ -17,9 +17,9 @@ def damaged_tiff() -> bytes:
     """A TIFF whose packed bytes were written over."""
     file = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(file, "TIFF", compression="tiff_adobe_deflate")
+    Image.fromarray(pixels).save(file, "TIFF", compression="tiff_lzw")
     data = bytearray(file.getvalue())
-    data[200:400] = bytes(200)
+    data[200:400] = b"\xff" * 200
     return bytes(data)
 
 
@@ -32,12 +32,12 @@ def _decode_by_pillow(data: bytes) -> None:
 def test_libtiff_prints_outside_and_not_inside(damaged_tiff: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     """What libtiff says of a damaged file is swallowed where we decode it, and nowhere else."""
     _decode_by_pillow(damaged_tiff)
-    assert "ZIPDecode" in capfd.readouterr().err
+    assert "code not yet in table" in capfd.readouterr().err
     with quiet():
         _decode_by_pillow(damaged_tiff)
     assert capfd.readouterr().err == ""
     _decode_by_pillow(damaged_tiff)
-    assert "ZIPDecode" in capfd.readouterr().err
+    assert "code not yet in table" in capfd.readouterr().err
 
 
 def test_a_damaged_tiff_is_an_error_and_no_noise(damaged_tiff: bytes, capfd: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +50,8 @@ def test_a_damaged_tiff_is_an_error_and_no_noise(damaged_tiff: bytes, capfd: pyt
 
     with ThreadPoolExecutor(4) as pool:
         said = set(pool.map(decode, range(32)))
-    assert said == {"damaged or cut short (decoder error -2)."}
+    assert len(said) == 1
+    assert said.pop().startswith("damaged or cut short (libtiff says Using code not yet in table")
     assert capfd.readouterr().err == ""
 
 
@@ -77,7 +78,7 @@ def test_what_libtiff_says_and_pillow_does_not_is_an_error(capfd: pytest.Capture
 def test_complaints_are_those_of_the_thread_and_of_the_innermost_block(damaged_tiff: bytes) -> None:
     """Eight threads, each with a whole and a damaged picture: nobody is blamed for another's file."""
     file = io.BytesIO()
-    Image.new("RGB", (64, 64), "red").save(file, "TIFF", compression="tiff_adobe_deflate")
+    Image.new("RGB", (64, 64), "red").save(file, "TIFF", compression="tiff_lzw")
 
     def decode(turn: int) -> int:
         with quiet() as outer:
