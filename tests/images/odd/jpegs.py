@@ -230,3 +230,8 @@ section.shows("xmp-66.jpg", "orientation 66 in XMP alone, which is none",
 _TIGHT = encoded(TILES, "JPEG", quality=95, subsampling=0, optimize=True)
 section.shows("padded-optimized.jpg", "zeros before its end marker, and Huffman tables of its own",
               _TIGHT[:-2] + bytes(3000) + _TIGHT[-2:], TILES, "as stored", **LOSSY)  # fmt: skip
+_PADDED = PLAIN[:_end] + bytes(640) + PLAIN[_end:]
+section.shows("padded-pair.jpg", "zeros before its end marker, and another JPEG behind it (gain maps, stereo pairs)",
+              _PADDED + encoded(TILES[::-1], "JPEG"), TILES, "the first", **LOSSY)  # fmt: skip
+section.shows("padded-thumbnail.jpg", "zeros before its end marker and before that of the thumbnail in its head",
+              with_segment(_PADDED, 0xE5, b"\xff\xd8" + bytes(900) + b"\xff\xd9"), TILES, "as stored", **LOSSY)  # fmt: skip

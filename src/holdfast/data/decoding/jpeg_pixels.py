@@ -21,6 +21,8 @@ from holdfast.data.decoding.jpeg_scans import refuse_missing_scans
 
 FACTORS = (8, 4, 2)  # by which libjpeg-turbo reduces with its fast arithmetic; it is slower at the eighths in between
 
+_END = b"\xff\xd9"  # the marker behind a picture
+_MOST_ENDS = 4  # that are looked at
 _ARITHMETIC = (0xC9, 0xCA)
 _MAX_SCANS = 500  # libjpeg-turbo's own measure; a thousand scans of a large picture take hours
 # What libjpeg remarks upon and decodes rightly all the same.
@@ -73,7 +75,7 @@ def refuse_damage(data: bytes, marks: JpegMarks) -> bool:
 
 
 def _refuse_open_end(data: bytes, marks: JpegMarks) -> None:
-    end = data.rfind(b"\xff\xd9", marks.scan)
+    end = data.rfind(_END, marks.scan)
     if end < 0:
         raise ValueError("a JPEG without its end marker: cut short")
     if marks.frame in _ARITHMETIC and data[end - 2 : end] == b"\0\0":  # an encoder leaves them out (T.81, D.1.8)
@@ -127,11 +129,13 @@ def _is_padding(data: bytes, message: str, space: str) -> bool:
     match = _EXTRANEOUS.search(message)
     if match is None:
         return False
-    end, number = data.rfind(b"\xff\xd9"), int(match[1])
-    if any(data[max(0, end - number) : end]):
-        return False
-    start = len(data[:end].rstrip(b"\0"))
-    return any(_is_whole(data[: start + kept] + data[end:], space) for kept in (0, 1))  # the last block may end in 0
+    zeros = bytes(int(match[1]))
+    # A thumbnail before the picture, or another picture behind it, has an end of its own.
+    ends = [found.end() - len(_END) for found in re.finditer(_END, data)]
+    padded = [end for end in ends if data[max(0, end - len(zeros)) : end] == zeros][:_MOST_ENDS]
+    starts = [(len(data[:end].rstrip(b"\0")), end) for end in padded]
+    # The last block may end in a zero.
+    return any(_is_whole(data[: start + kept] + data[end:], space) for start, end in starts for kept in (0, 1))
 
 
 def _is_whole(data: bytes, space: str) -> bool:
