@@ -12,7 +12,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 Numbers = Sequence[float]
 
@@ -53,11 +52,10 @@ class RandomFlip:
         mirrored = [row[0] == 1 for row in numbers]
         if not any(mirrored):
             return pictures
-        return (
-            pictures.flip(-1)
-            if all(mirrored)
-            else torch.where(_column(mirrored, pictures.device), pictures.flip(-1), pictures)
-        )
+        if all(mirrored):
+            return pictures.flip(-1)
+        chosen = torch.tensor(mirrored, device=pictures.device)[:, None, None, None]
+        return torch.where(chosen, pictures.flip(-1), pictures)
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Maps `[C, H, W]` to itself or to its mirror image."""
@@ -70,8 +68,9 @@ class ColorJitter:
     Args:
         strength: numbers are drawn from [1 - strength, 1 + strength]; 0 to 1.
 
-    On a CPU many pictures get the bytes that each gets alone; on another device sums are rounded in its own way, and a
-    byte here and there differs by one.
+    The bytes are torchvision's for pictures of up to 256 × 256; its mean of larger ones is rounded on the way. On a CPU
+    many pictures get the bytes that each gets alone; another device rounds in its own way, and a byte here and there
+    differs by one.
 
     Source: torchvision's `ColorJitter` and `adjust_brightness`, `adjust_contrast`, `adjust_saturation`.
     """
@@ -84,57 +83,74 @@ class ColorJitter:
     def draw(self) -> Numbers:
         """Returns the order of the three and their factors."""
         # torchvision shuffles four: the last would turn the hue, and is not asked for.
-        order = [kind for kind in torch.randperm(4).tolist() if kind < len(_ONE)]
-        return (*order, *(torch.empty(1).uniform_(self._least, self._most).item() for _ in _ONE))
+        order = [kind for kind in torch.randperm(4).tolist() if kind < len(_CHANGES)]
+        return (*order, *(torch.empty(1).uniform_(self._least, self._most).item() for _ in _CHANGES))
 
     def apply(self, pictures: Tensor, numbers: Sequence[Numbers]) -> Tensor:
-        """Changes each picture's colours by its row."""
-        result = pictures if len(numbers) == 1 else pictures.clone()
-        for turn in range(len(_ONE)):
-            for kind in range(len(_ONE)):
+        """Changes each picture's colours by its row; floats count as [0, 1]."""
+        # Bytes as floats from the first change to the last, and planes one after another: half of the time.
+        values = pictures.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+        most = 255.0 if pictures.dtype == torch.uint8 else 1.0
+        for turn in range(len(_CHANGES)):
+            for kind, change in enumerate(_CHANGES):
                 rows = [row for row, drawn in enumerate(numbers) if drawn[turn] == kind]
-                factors = [numbers[row][len(_ONE) + kind] for row in rows]
-                if len(numbers) == 1 and rows:
-                    result = _ONE[kind](result, factors[0])
+                factors = [numbers[row][len(_CHANGES) + kind] for row in rows]
+                if len(rows) == len(numbers):
+                    change(values, factors, most)
                 elif rows:
-                    place = torch.tensor(rows, device=pictures.device)
-                    result.index_copy_(0, place, _MANY[kind](result[place], factors))
-        return result
+                    place = torch.tensor(rows, device=values.device)
+                    part = values[place]
+                    change(part, factors, most)
+                    values.index_copy_(0, place, part)
+        # By way of whole numbers, which a CPU does in half the time.
+        return values.to(torch.int32).to(torch.uint8) if pictures.dtype == torch.uint8 else values.to(pictures.dtype)
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Maps `[C, H, W]` to the same shape."""
         return self.apply(picture[None], [self.draw()])[0]
 
 
-def _brighter(pictures: Tensor, factors: list[float]) -> Tensor:
-    return pictures.mul(_column(factors, pictures.device)).clamp_(0, 255).to(torch.uint8)
+def _brighten(values: Tensor, factors: Sequence[float], most: float) -> None:
+    """Each change writes into `values`, `[N, C, H, W]` float32 in [0, `most`], whole numbers where `most` is 255."""
+    _limit(values.mul_(_column(factors, values)), most)
 
 
-def _more_contrast(pictures: Tensor, factors: list[float]) -> Tensor:
-    # A sum of whole numbers is the same in whatever order a device adds it up.
-    grey = _grey(pictures)
-    mean = grey.sum((1, 2, 3), dtype=torch.int64).to(torch.float32) / grey[0].numel()
-    return _blended(pictures, mean[:, None, None, None], factors)
+def _contrast(values: Tensor, factors: Sequence[float], most: float) -> None:
+    grey = _grey(values, most)
+    rows = grey.sum(-1)
+    # A sum of whole numbers is exact, in whatever order it is made: of a row in float32, of all rows in int64.
+    mean = (rows.to(torch.int64) if most == 255 else rows).sum((1, 2)) / grey[0].numel()
+    _blend(values, mean[:, None, None, None].expand(grey.shape).contiguous(), factors, most)
 
 
-def _more_saturated(pictures: Tensor, factors: list[float]) -> Tensor:
-    return pictures if pictures.shape[1] == 1 else _blended(pictures, _grey(pictures).float(), factors)
+def _saturate(values: Tensor, factors: Sequence[float], most: float) -> None:
+    if values.shape[1] > 1:
+        _blend(values, _grey(values, most), factors, most)
 
 
-def _grey(pictures: Tensor) -> Tensor:
-    return pictures if pictures.shape[1] == 1 else F.rgb_to_grayscale(pictures, 1)
+def _blend(values: Tensor, other: Tensor, factors: Sequence[float], most: float) -> None:
+    rest = _column([1 - factor for factor in factors], values)
+    _limit(values.mul_(_column(factors, values)).addcmul_(other, rest), most)
 
 
-def _blended(pictures: Tensor, other: Tensor, factors: list[float]) -> Tensor:
-    rest = _column([1 - factor for factor in factors], pictures.device)
-    return pictures.mul(_column(factors, pictures.device)).addcmul_(other, rest).clamp_(0, 255).to(torch.uint8)
+def _limit(values: Tensor, most: float) -> None:
+    values.clamp_(0, most)
+    if most == 255:
+        values.floor_()  # what storing them as bytes does
 
 
-def _column(values: Sequence[float], device: torch.device) -> Tensor:
-    """Returns `[N, 1, 1, 1]`, float32 or bool."""
-    dtype = torch.bool if values and isinstance(values[0], bool) else torch.float32
-    return torch.tensor(values, dtype=dtype, device=device)[:, None, None, None]
+def _grey(values: Tensor, most: float) -> Tensor:
+    """Returns `[N, 1, H, W]`: luma after ITU-R BT.601, of bytes a whole number."""
+    if values.shape[1] == 1:
+        return values
+    red, green, blue = values.split(1, dim=1)
+    grey = red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+    return grey.floor_() if most == 255 else grey
 
 
-_ONE = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)
-_MANY = (_brighter, _more_contrast, _more_saturated)
+def _column(numbers: Sequence[float], values: Tensor) -> Tensor:
+    """Returns `[N, 1, 1, 1]` float32, where the values are."""
+    return torch.tensor(numbers, dtype=torch.float32, device=values.device)[:, None, None, None]
+
+
+_CHANGES = (_brighten, _contrast, _saturate)

@@ -44,6 +44,27 @@ def test_one_picture_gets_what_torchvision_makes_of_it(
     assert changed > 10
 
 
+@pytest.mark.parametrize(("ours", "theirs"), STEPS, ids=NAMES)
+@pytest.mark.parametrize(("side", "most"), [(224, 0), (256, 0), (320, 1)])
+def test_so_do_pictures_of_every_days_size(ours: BatchStep, theirs: v2.Transform, side: int, most: int) -> None:
+    """Up to 256 pixels to the bit; torchvision's mean of more is not exact, and a level is all that makes."""
+    for seed, picture in enumerate(pictures(6, side=side)):
+        seed_generators(seed)
+        expected = theirs(picture)
+        seed_generators(seed)
+        assert (ours(picture).int() - expected.int()).abs().max() <= most
+
+
+@pytest.mark.parametrize(("ours", "theirs"), STEPS, ids=NAMES)
+def test_pictures_of_floats_are_those_of_torchvision_too(ours: BatchStep, theirs: v2.Transform) -> None:
+    """A collection of floats counts as [0, 1], and nothing is rounded to levels."""
+    for seed, picture in enumerate(pictures(12) / 255):
+        seed_generators(seed)
+        expected = theirs(picture)
+        seed_generators(seed)
+        assert torch.allclose(ours(picture), expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("step", [ours for ours, _ in STEPS], ids=NAMES)
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 9), st.sampled_from([1, 3]), st.integers(0, 1000))
