@@ -143,7 +143,7 @@ def _grey(values: Tensor, most: float) -> Tensor:
     """Returns `[N, 1, H, W]`: luma after ITU-R BT.601, of bytes a whole number."""
     if values.shape[1] == 1:
         return values
-    red, green, blue = values.split(1, dim=1)
+    red, green, blue = values[:, :1], values[:, 1:2], values[:, 2:]
     grey = red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
     return grey.floor_() if most == 255 else grey
 
