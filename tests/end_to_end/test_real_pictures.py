@@ -118,5 +118,7 @@ def test_show_draws_a_labelled_grid(holdfast, real_data: Path, tmp_path: Path) -
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.width == 8 * 132 + 4 and grid.height == 2 * 148 + 4
         assert len(grid.convert("RGB").getcolors(1 << 24) or []) > 1000
+    said = holdfast("show", "digits", "--num", "4", "--out", "digits.png")
+    assert "first batch: inputs [4, 1, 32, 32], targets [4]" in said.out  # as `train` brings them up
     said = holdfast("show", real_data / "hymenoptera_data", "--num", "8", "--augment", "crop+flip", "--out", "seen.png")
     assert said.code == 0 and "first batch: inputs [8, 3, 224, 224], targets [8]" in said.out

@@ -22,6 +22,8 @@ from holdfast.errors import ConfigError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from holdfast.data.sample import Collection
+
 
 @click.command("show")
 @click.argument("data")
@@ -39,10 +41,8 @@ if TYPE_CHECKING:
 @click.option(
     "--img-size",
     "--imgsz",
-    default=224,
-    show_default=True,
     type=click.IntRange(8, 1024),
-    help="side of the network's input, pixels",
+    help="side of the network's input, pixels  [as `train` chooses it]",
 )
 @click.option("--seed", default=0, show_default=True, help="which pictures")
 @click.option("--open", "open_it", is_flag=True, help="open it in a window")
@@ -58,7 +58,7 @@ def command(
     num: int,
     set_name: str | None,
     augment: str | None,
-    img_size: int,
+    img_size: int | None,
     seed: int,
     open_it: bool,
     split: str | None,
@@ -83,7 +83,7 @@ def command(
         num=num,
         set_name=set_name,
         augment=augment,
-        img_size=img_size,
+        img_size=img_size or _chosen_size(collection),
         seed=seed,
         flip_pairs=flip_pairs,
     )
@@ -110,6 +110,20 @@ def command(
     if open_it:
         click.launch(str(out))
     return 0
+
+
+def _chosen_size(collection: Collection) -> int:
+    """Returns the side that `train` would choose for such pictures, pixels."""
+    import numpy as np
+
+    from holdfast.config import Config
+    from holdfast.data.targets import targets_of
+    from holdfast.run.recipe import resolve, summarize
+
+    pictures = collection.pictures
+    seen = summarize(pictures, {"train": collection.sets.get("train", np.arange(len(pictures)))})
+    resolved, _ = resolve(Config(data=""), seen, targets_of(pictures).spec())
+    return resolved.img_size or 224
 
 
 def _save(grid: Image.Image, out: Path) -> None:
