@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -156,3 +157,61 @@ def test_the_memory_has_no_name_that_a_kill_could_leave_behind() -> None:
     Handover(2, 2, 4, (3, 16, 16), torch.uint8)
     made = {path for path in set(SHARED.iterdir()) - before if path.name.startswith("torch_")}
     assert not made
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_forked_process_keeps_the_batch_that_was_held_when_it_was_forked(num_workers: int) -> None:
+    """What a child process was given stays what it was, though its parent has let go of it and goes on."""
+    loader = Loader(pictures(67), batch_size=4, transform=TRANSFORM, shuffle=True, num_workers=num_workers)
+    context = multiprocessing.get_context("fork")
+    done, found = context.Event(), context.Queue()
+
+    def child() -> None:
+        done.wait(60)
+        found.put(batch.inputs.numpy().tobytes())
+
+    try:
+        batches = iter(loader)
+        batch = next(batches)
+        expected = batch.inputs.numpy().tobytes()
+        process = context.Process(target=child)
+        process.start()
+        batch = None
+        for _ in batches:
+            pass
+        done.set()
+        assert found.get(timeout=60) == expected
+        process.join(60)
+    finally:
+        loader.close()
+
+
+def test_the_places_that_a_child_may_look_at_are_given_to_nobody_until_there_are_new_ones() -> None:
+    """A fork takes away those that are held, no others; workers that start later get as many as ever."""
+    handover = Handover(1, 2, 4, (1, 2, 2), torch.float32)
+    held = handover.room(2)
+    process = multiprocessing.get_context("fork").Process(target=int)
+    process.start()
+    process.join()
+    del held
+    assert sorted(place for _ in range(4) if (place := handover.reserve()) is not None) == [0, 1, 3]
+    handover.renew()
+    assert sorted(place for _ in range(4) if (place := handover.reserve()) is not None) == [0, 1, 2, 3]
+
+
+def test_workers_of_another_loader_take_no_place_away() -> None:
+    """Workers look at no batch that there is, so that a place which is held while they start is given again."""
+    handover = Handover(1, 2, 4, (1, 2, 2), torch.float32)
+    held = handover.room(2)
+    batches(1)
+    del held
+    assert sorted(place for _ in range(4) if (place := handover.reserve()) is not None) == [0, 1, 2, 3]
+
+
+def test_new_places_leave_what_lies_in_the_old_ones() -> None:
+    """What somebody holds of an old place is not what workers write from then on."""
+    handover = Handover(1, 2, 4, (1, 2, 2), torch.float32)
+    old = handover.room(0).fill_(1)
+    handover.renew()
+    handover.room(0).fill_(2)
+    assert (old == 1).all()
