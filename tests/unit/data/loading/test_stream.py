@@ -11,6 +11,7 @@ import pytest
 from torch import Tensor
 
 from holdfast.data import ArrayPictures, Loader, Weighted
+from holdfast.data.loading.delivery import Delivery
 from holdfast.data.preprocessing.transforms import Preprocessing, train_transform
 from holdfast.data.sample import Indices
 from holdfast.errors import DataError
@@ -277,3 +278,25 @@ def test_a_loader_works_in_a_forked_process_and_in_its_parent_at_once(begun: boo
     finally:
         process.kill()
         loader.close()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_batch_that_could_not_be_delivered_comes_again(num_workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cursor counts what the caller got: where the device had no room, the same batch is next."""
+    loader = loader_of(Counted(), num_workers, epochs=2)
+    found = []
+    try:
+        batches = iter(loader)
+        found.append(plain(next(batches)))
+        with monkeypatch.context() as patch:
+            patch.setattr(Delivery, "__call__", _no_room)
+            with pytest.raises(MemoryError):
+                next(batches)
+        found += [plain(batch) for batch in loader]
+    finally:
+        loader.close()
+    assert found == seen(loader_of(Counted(), 0), 1)[0]
+
+
+def _no_room(_delivery: Delivery, _made: Any) -> Any:
+    raise MemoryError
