@@ -109,17 +109,17 @@ def test_even_a_single_pixel_can_be_cropped() -> None:
     assert plan.crop(picture(1, 1)).shape == (3, 4, 4)
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.integers(1, 40), st.integers(1, 3), st.sampled_from([1, 3]), st.integers(0, 100))
-def test_a_crop_of_few_columns_does_not_depend_on_how_the_picture_lies_in_memory(
-    height: int, width: int, channels: int, seed: int
-) -> None:
-    """A thin picture that was turned on its side becomes what the same pixels do in the usual order."""
-    usual = picture(height, width, channels)
-    turned = picture(height, width, channels).transpose(1, 2).contiguous().transpose(1, 2)
-    found = []
-    for pixels in (usual, turned):
-        seed_generators(seed)
-        found.append(RandomResizedCrop(8, (0.1, 1.0), BILINEAR).plan(height, width).crop(pixels))
-        torch.full((4000,), seed, dtype=torch.uint8)  # what lies in freed memory is another each time
-    assert torch.equal(*found)
+def test_a_crop_of_one_column_does_not_depend_on_how_the_picture_lies_in_memory() -> None:
+    """A thin grey picture that was turned on its side becomes what the same pixels do in the usual order."""
+    for height in range(1, 60):
+        usual = picture(height, 1, 1)
+        turned = torch.empty(1, 1, height, dtype=torch.uint8).transpose(1, 2).copy_(usual)
+        for seed in range(10):
+            found = []
+            for pixels in (usual, turned):
+                seed_generators(seed)
+                found.append(RandomResizedCrop(8, (0.1, 1.0), BILINEAR).plan(height, 1).crop(pixels))
+                torch.full(
+                    (97 * seed + height,), seed, dtype=torch.uint8
+                )  # freed memory holds something else each time
+            assert torch.equal(*found)
