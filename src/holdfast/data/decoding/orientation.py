@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
@@ -11,14 +12,18 @@ from holdfast.data.decoding.jpeg_marks import XMP_ORIENTATION
 
 
 def upright(pixels: Tensor, orientation: int) -> Tensor:
-    """Returns a view of `[C, H, W]` pixels turned as EXIF asks (JEITA CP-3451, tag 0x0112); 1 changes nothing."""
+    """Returns `[C, H, W]` pixels turned as EXIF asks (JEITA CP-3451, tag 0x0112), mostly a view; 1 changes nothing.
+
+    The strides of a single column or row are the usual ones.
+    """
     if orientation >= 5:
         pixels = pixels.transpose(1, 2)
     if orientation in (3, 4, 7, 8):
         pixels = pixels.flip(1)
     if orientation in (2, 3, 6, 7):
         pixels = pixels.flip(2)
-    return pixels
+    # torch goes by the stride of a column even where there is one alone: its resize then reads what is not the picture.
+    return pixels.clone(memory_format=torch.contiguous_format) if 1 in pixels.shape[1:] else pixels
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -7,6 +7,7 @@ finished on an accelerator. Where it can be they are written right into memory t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,14 +110,14 @@ class MakeBatch:
             if isinstance(sample, Failure):
                 return sample
             samples.append(sample)
-            if not self._finishes_later:
-                images.append(self._finished(sample, place))
-        waits = self._finishes_later and all(_is_bytes(sample.image) for sample in samples)
+            images.append(sample.image if self._finishes_later else self._finished(sample, place))
+        waits = self._finishes_later and all(_is_bytes(image) for image in images)
         if waits:
-            images = [_moved(sample.image, place) for sample, place in zip(samples, places, strict=True)]
+            images = [_moved(image, place) for image, place in zip(images, places, strict=True)]
         elif self._finishes_later:
             images = [self._finished(sample, None) for sample in samples]
-        return samples, images, waits
+        failure = next((image for image in images if isinstance(image, Failure)), None)
+        return failure or (samples, images, waits)
 
     def _room(self, request: Request) -> Tensor | None:
         """Returns memory for the batch's pictures; None where their shape is not known or they are to be sent."""
@@ -126,19 +127,24 @@ class MakeBatch:
         if request.place is not None and self.handover is not None:
             return self.handover.room(request.place)[:num]
         sent = torch.utils.data.get_worker_info() is not None or self._finishes_later
-        return None if sent else self._buffers.empty((num, *self._shape))
+        return None if num and sent else self._buffers.empty((num, *self._shape))
 
     def _finished(self, sample: Sample, place: Tensor | None) -> Any:
-        """Returns a sample's picture after all stages: `place`, if it fits there."""
+        """Returns a sample's picture after all stages, or a failure: `place`, if it fits there."""
         transform, image = self._transform, sample.image
         if not isinstance(image, Tensor):
             return image
         if transform is None:
             return _moved(image, place)
-        if transform.augment:
-            image = transform.augmented(image[None], [sample.numbers])[0]
-        fits = place is not None and image.shape == place.shape
-        return transform.finish(image, place if fits else None)
+        try:
+            if transform.augment:
+                image = transform.augmented(image[None], [sample.numbers])[0]
+            fits = place is not None and image.shape == place.shape
+            return transform.finish(image, place if fits else None)
+        except Exception as error:  # a user's transform or collection may give pictures of other channels
+            return Failure(
+                f"Finishing {self._name(sample)}, which has shape {list(image.shape)}: {type(error).__name__}: {error}"
+            )
 
     def _batch(
         self, request: Request, samples: list[Sample], images: list[Any], room: Tensor | None, *, waits: bool
@@ -151,8 +157,10 @@ class MakeBatch:
         misfit = None if room is not None else self._misfit(samples, images)
         if misfit is not None:
             return misfit
-        # In a worker, torch's own stacks right into the memory that the main process will see.
-        inputs = default_collate(images) if room is None else room
+        try:
+            inputs = _together(images) if room is None else room
+        except Exception as error:  # a transform may give tensors that cannot be put together, or not by a worker
+            return self._failed(samples, error)
         batch = Batch(inputs, targets, torch.from_numpy(request.indices))
         return batch if numbers is None else Waiting(batch, numbers)
 
@@ -160,8 +168,11 @@ class MakeBatch:
         try:
             return collate_fn([(i, s.target, s.picture) for i, s in zip(images, samples, strict=True)])
         except Exception as error:  # the user's code
-            names = ", ".join(self._name(sample) for sample in samples[:3]) + (" …" if len(samples) > 3 else "")
-            return Failure(f"Making a batch of {names}: {type(error).__name__}: {error}")
+            return self._failed(samples, error)
+
+    def _failed(self, samples: Sequence[Sample], error: Exception) -> Failure:
+        names = ", ".join(self._name(sample) for sample in samples[:3]) + (" …" if len(samples) > 3 else "")
+        return Failure(f"Making a batch of {names or 'no pictures'}: {type(error).__name__}: {error}")
 
     def _misfit(self, samples: Sequence[Sample], images: Sequence[Any]) -> Failure | None:
         for sample, image in zip(samples, images, strict=True):  # a user's transform may return anything
@@ -213,7 +224,15 @@ def shape_known(
     return transform.shape
 
 
+def _together(images: list[Tensor]) -> Tensor:
+    """Returns a batch of them, in the type that holds them all."""
+    # In a worker, torch's own stacks right into the memory that the main process will see, of the first one's type.
+    kind = reduce(torch.promote_types, (image.dtype for image in images))
+    together: Tensor = default_collate([image.to(kind) for image in images])
+    return together
+
+
 def _stacked(targets: list[Target]) -> Tensor:
     if all(isinstance(target, int) for target in targets):
-        return torch.tensor(targets)
+        return torch.tensor(targets, dtype=torch.int64)
     return torch.stack([torch.as_tensor(target) for target in targets])

@@ -1,6 +1,7 @@
 """Memory for batches that is used again once nobody holds it: fresh memory costs as much as what is written into it.
 
-Every page of fresh memory is zeroed by the system when it is first touched; a batch of 64 pictures has ten thousand.
+Every page of fresh memory is zeroed by the system when it is first touched; a batch of 64 pictures has ten thousand. A
+process that is forked has a copy of its own of what it holds.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Buffers:
             # torch holds the buffer for as long as a tensor, or a view of one, lies in it.
             if sys.getrefcount(self._kept[place]) == _NOBODY and len(self._kept[place]) >= num_bytes:
                 return self._kept[place]
-        memory = mmap.mmap(-1, num_bytes)
+        memory = mmap.mmap(-1, num_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if hasattr(mmap, "MADV_HUGEPAGE"):  # a page of 2 MB is zeroed at once
             memory.madvise(mmap.MADV_HUGEPAGE)
         self._kept = [*self._kept[-_MOST + 1 :], memory]

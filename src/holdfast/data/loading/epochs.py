@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-import numpy as np
 from torch.utils.data import Sampler
 
 from holdfast.data.loading.order import epoch_order
@@ -69,9 +68,9 @@ class Epochs:
         return self._indices[epoch_order(self._seed, epoch, len(self._indices))] if self._shuffle else self._indices
 
     def batch(self, order: Indices, number: int) -> Indices:
-        """Returns this rank's share of batch `number` of an epoch of that order."""
+        """Returns this rank's share of batch `number` of an epoch of that order, as an array of its own."""
         members = order[number * self._batch_size : (number + 1) * self._batch_size]
-        return np.ascontiguousarray(members[self._world.share(len(members))])
+        return members[self._world.share(len(members))].copy()
 
 
 def _count_batches(num_samples: int, batch_size: int, drop_last: bool) -> int:

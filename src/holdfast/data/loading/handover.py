@@ -4,15 +4,20 @@ torch's DataLoader makes new shared memory for every batch, which the system zer
 socket. For 64 pictures of 224 pixels that costs as much as a tenth of decoding them.
 
 The main process says with each request in which place the batch shall be left: in one that no request under way was
-given, and in which no tensor lies that somebody still holds. So nothing is copied out of a place, and none that is
-looked at is ever written into.
+given, and in which no tensor lies that somebody still holds. So nothing is copied out of a place for who holds no more
+than a batch or two, and none that is looked at is ever written into: by a process that was forked meanwhile neither,
+which is why a place that was held then is not given again.
 """
 
 from __future__ import annotations
 
 import math
 import mmap
+import os
 import sys
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +25,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_HELD = 2  # places that the main process may hold: the batch in use, and the next one while it is being asked for
+from holdfast.data.loading.buffers import Buffers
+
+_HELD = 2  # places that the main process may hold: the batch in use, and one more
 _NOBODY = 2  # references to a place's memory that only the list and the question itself hold
+_ALIVE: weakref.WeakSet[Handover] = weakref.WeakSet()
+_starting: list[None] = []  # not empty while workers are forked, which look at no batch
 
 
 class Left(NamedTuple):
@@ -41,7 +50,7 @@ class Left(NamedTuple):
 
 
 class Handover:
-    """The places, made before the workers are forked.
+    """The places. Workers that are forked have those that there are then.
 
     Args:
         num_workers: processes. They are asked in turn, and each is given the same places again if that can be: memory
@@ -57,24 +66,44 @@ class Handover:
         self, num_workers: int, of_each: int, batch_size: int, shape: tuple[int, ...], dtype: torch.dtype
     ) -> None:
         self._shape, self._dtype, self._num_workers = (batch_size, *shape), dtype, num_workers
-        num_bytes = math.prod(self._shape) * dtype.itemsize
+        self._num_places = num_workers * of_each + _HELD + 1  # that one is asked for while another is handed over
+        self._own = Buffers()
+        self._under_way: set[int] = set()
+        self._retired: set[int] = set()
+        self._turn = 0
+        self.renew()
+        _ALIVE.add(self)
+
+    def renew(self) -> None:
+        """Makes new places, for workers that are about to be forked: a process shares them with its own workers alone.
+
+        What lies in the old ones stays with whoever holds it.
+        """
+        num_bytes = math.prod(self._shape) * self._dtype.itemsize
         # Anonymous and shared: gone with the last process, however it ends; a page exists once it was written.
-        self._memory = [mmap.mmap(-1, num_bytes) for _ in range(num_workers * of_each + _HELD)]
+        self._memory = [mmap.mmap(-1, num_bytes) for _ in range(self._num_places)]
         for memory in self._memory:
             if hasattr(mmap, "MADV_HUGEPAGE"):  # where the system allows it, a page of 2 MB is zeroed at once
                 memory.madvise(mmap.MADV_HUGEPAGE)
-        self._under_way: set[int] = set()
-        self._turn = 0
+        self._retired.clear()
+        self.forget()
 
     def reserve(self) -> int | None:
         """Returns a place for the batch that is asked for next; None when all are in use."""
         turn, self._turn = self._turn, self._turn + 1
         for place in sorted(range(len(self._memory)), key=lambda place: (place - turn) % self._num_workers):
-            # torch holds the memory for as long as a tensor, or a view of one, lies in it.
-            if place not in self._under_way and sys.getrefcount(self._memory[place]) == _NOBODY:
+            if place not in self._under_way and place not in self._retired and not self._is_held(place):
                 self._under_way.add(place)
                 return place
         return None
+
+    def retire_held(self) -> None:
+        """Gives the places that are held to nobody any more: a process that is being forked holds them too."""
+        self._retired.update(place for place in range(len(self._memory)) if self._is_held(place))
+
+    def _is_held(self, place: int) -> bool:
+        # torch holds the memory for as long as a tensor, or a view of one, lies in it.
+        return sys.getrefcount(self._memory[place]) != _NOBODY
 
     def forget(self) -> None:
         """What was under way is not any more: the workers were asked for something else, or are gone."""
@@ -86,6 +115,28 @@ class Handover:
         return torch.frombuffer(self._memory[place], dtype=self._dtype).view(self._shape)
 
     def take(self, left: Left) -> Tensor:
-        """Returns the pictures that a worker left, `[B, C, H, W]`, where they lie."""
+        """Returns the pictures that a worker left, `[B, C, H, W]`: where they lie, or a copy for who keeps many."""
         self._under_way.discard(left.place)
-        return self.room(left.place)[: len(left.indices)]
+        held = [place for place in range(self._num_places) if place not in self._under_way and self._is_held(place)]
+        inputs = self.room(left.place)[: len(left.indices)]
+        # Without a place the next batches would be sent, and each of them holds open files for as long as it is kept.
+        return inputs if len(held) < _HELD else self._own.empty(tuple(inputs.shape), inputs.dtype).copy_(inputs)
+
+
+@contextmanager
+def workers_start() -> Iterator[None]:
+    """Processes that are forked here look at no batch that there is."""
+    _starting.append(None)
+    try:
+        yield
+    finally:
+        _starting.pop()
+
+
+def _before_fork() -> None:
+    if not _starting:
+        for handover in list(_ALIVE):
+            handover.retire_held()
+
+
+os.register_at_fork(before=_before_fork)

@@ -108,7 +108,8 @@ class Loader:
         self._pin = pin_memory and torch.accelerator.is_available()
         self._keep_workers = persistent_workers
         on_device = device is not None and device.type != "cpu"
-        forked = not self._pin and (multiprocessing_context or get_start_method()) == "fork"
+        # Asking for the platform's own method settles it for the whole process: not where nobody will be started.
+        forked = num_workers > 0 and not self._pin and (multiprocessing_context or get_start_method()) == "fork"
         under_way = 2 if prefetch_factor is None else prefetch_factor
         handover = handover_for(
             transform, collate_fn, num_workers if forked else 0, under_way, batch_size, on_device=on_device
@@ -138,8 +139,10 @@ class Loader:
             if isinstance(made, Failure):
                 self.close()  # the error's traceback may keep this loader until it is too late to end workers well
                 raise DataError(made.message)
+            batch = self._deliver(made)
             self.batches_delivered += 1
-            yield self._deliver(made)
+            yield batch
+            del batch, made  # their memory is free when nobody else holds it, before the next batch is asked for
 
     def close(self) -> None:
         """Ends the worker processes; the next iteration starts new ones."""

@@ -12,7 +12,7 @@ import torch
 from torchvision import tv_tensors
 
 from holdfast.data.preprocessing.augment import Numbers
-from holdfast.data.preprocessing.encoded import open_picture
+from holdfast.data.preprocessing.encoded import decoded, open_picture
 from holdfast.data.preprocessing.transforms import StagedTransform
 from holdfast.data.sample import Pictures
 from holdfast.data.targets import Target, targets_of
@@ -49,12 +49,17 @@ class ReadSample:
     def __init__(self, pictures: Pictures, transform: Callable[..., Any] | None, seed: int) -> None:
         self.pictures, self.transform, self.seed = pictures, transform, seed
         self.targets = targets_of(pictures)
+        # A user's code may write into what it gets, and a collection in memory gives views of itself.
+        foreign = transform.foreign if isinstance(transform, StagedTransform) else transform is not None
+        self._copies = foreign and not callable(getattr(pictures, "open", None))
 
     def __call__(self, epoch: int, index: int) -> Sample | Failure:
         """Returns the sample, or what kept it from being made."""
         transform, numbers = self.transform, cast(Numbers, ())
         try:
             picture = open_picture(self.pictures, index)
+            if self._copies:
+                picture = decoded(picture.decode(1.0).clone())
             image: Any = None if isinstance(transform, StagedTransform) else picture.decode(1.0)
             target = self.targets.of(index, image)
         except DataError as error:

@@ -7,6 +7,7 @@ Where the loader knows that another epoch follows, its first batches are asked f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -15,11 +16,12 @@ from torch.utils.data import DataLoader
 
 from holdfast.data.loading.batching import MakeBatch, Request, as_it_is
 from holdfast.data.loading.epochs import Epochs
-from holdfast.data.loading.handover import Handover
+from holdfast.data.loading.handover import Handover, workers_start
 from holdfast.data.loading.workers import begin_work, refuse_long_temporary_folder, signals_held
 from holdfast.errors import DataError
 
 Position = tuple[int, int]  # epoch, and batch in it
+_OF_PARENTS: list[Any] = []  # torch's iterators over workers of another process: freed, they would end those
 
 
 class Stream:
@@ -47,7 +49,7 @@ class Stream:
         pin: bool = False,
     ) -> None:
         refuse_long_temporary_folder()
-        self._requests = _Requests(epochs, handover, last_epoch)
+        self._requests, self._handover, self._process = _Requests(epochs, handover, last_epoch), handover, os.getpid()
         self._batches: Iterator[Any] | None = None
         self._next: Position | None = None  # what `_batches` will give next; None when it has to begin anew
         self._workers: DataLoader[Any] = DataLoader(
@@ -71,37 +73,52 @@ class Stream:
         Raises:
             DataError: a worker died, or none answered in time.
         """
-        num_batches = len(self._requests)
+        for number in range(batch, len(self._requests)):
+            yield self._take((epoch, number))
+
+    def _take(self, position: Position) -> Any:
+        """Returns what workers make of this batch; begins anew where another one, or none, would come next."""
+        self._leave_workers_of_parent()
         try:
-            if self._batches is None or self._next != (epoch, batch):
-                self._requests.start = (epoch, batch)
-                with signals_held():
-                    self._batches = iter(self._workers)
-            for number in range(batch, num_batches):
-                self._next = None  # and so it stays when the next line raises
-                made = next(self._batches)
-                if number + 1 < num_batches:
-                    self._next = (epoch, number + 1)
-                elif self._requests.go_beyond(epoch):
-                    self._next = (epoch + 1, 0)
-                yield made
-        except RuntimeError as error:
-            if "DataLoader timed out" in str(error):
-                self.close()
-                raise DataError(
-                    f"No batch came from the workers in time ({error}). Look for a slow disk, or raise timeout."
-                ) from error
-            if "DataLoader worker" not in str(error):
-                raise
-            raise DataError(
-                f"A worker process that prepares pictures died ({str(error).splitlines()[0]}). It is often memory that "
-                "ran out: take fewer --workers or a smaller --batch-size, and run the same command again."
-            ) from error
+            if self._batches is None or self._next != position:
+                self._begin(position)
+            self._next = None  # and so it stays when the next line raises
+            made = next(cast(Iterator[Any], self._batches))
+        except BaseException as error:
+            self.close()  # nobody knows what is under way in torch's queues; a worker that died would be waited for
+            if isinstance(error, RuntimeError):
+                _raise_in_words(error)
+            raise
+        epoch, number = position
+        if number + 1 < len(self._requests):
+            self._next = (epoch, number + 1)
+        elif self._requests.go_beyond(epoch):
+            self._next = (epoch + 1, 0)
+        return made
+
+    def _begin(self, position: Position) -> None:
+        self._requests.start = position
+        with signals_held(), workers_start():
+            if self._handover is not None and self._iterator is None:
+                self._handover.renew()
+            self._batches = iter(self._workers)
+
+    @property
+    def _iterator(self) -> Any:
+        return getattr(self._workers, "_iterator", None)
+
+    def _leave_workers_of_parent(self) -> None:
+        """In a process that was forked since, the workers are its parent's: they are neither asked nor ended there."""
+        if self._process != os.getpid():
+            _OF_PARENTS.append(self._iterator)
+            cast(Any, self._workers)._iterator = None
+            self._batches, self._next, self._process = None, None, os.getpid()
 
     def close(self) -> None:
         """Ends the worker processes; the next call starts new ones."""
+        self._leave_workers_of_parent()
         self._batches = self._next = None
-        iterator = getattr(self._workers, "_iterator", None)
+        iterator = self._iterator
         if iterator is not None:
             workers = list(iterator._workers)
             iterator._shutdown_workers()
@@ -109,6 +126,19 @@ class Stream:
                 if worker.is_alive():  # stuck in code that no signal reaches
                     worker.kill()
             cast(Any, self._workers)._iterator = None
+
+
+def _raise_in_words(error: RuntimeError) -> None:
+    """Raises DataError where torch says that a worker died or did not answer; returns from what a worker raised."""
+    if "DataLoader timed out" in str(error):
+        raise DataError(
+            f"No batch came from the workers in time ({error}). Look for a slow disk, or raise timeout."
+        ) from error
+    if "DataLoader worker (pid" in str(error):
+        raise DataError(
+            f"A worker process that prepares pictures died ({str(error).splitlines()[0]}). It is often memory that "
+            "ran out: take fewer --workers or a smaller --batch-size, and run the same command again."
+        ) from error
 
 
 class _Requests:

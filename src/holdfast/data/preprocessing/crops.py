@@ -131,6 +131,8 @@ def _to_square(picture: Tensor, box: tuple[int, int, int, int], side: int, mode:
     """
     top, left, bottom, right = box
     tall, wide = bottom - top, right - left
+    if wide == 1:  # of one column torch's resize reads what is not the picture, where rows do not come last
+        picture = picture.clone(memory_format=torch.contiguous_format)
     bilinear = mode == v2.InterpolationMode.BILINEAR
     if not (_RESIZES_BYTES and bilinear and picture.dtype == torch.uint8) or tall == wide == side:
         resized: Tensor = F.resize(picture[:, top:bottom, left:right], [side, side], mode, antialias=True)

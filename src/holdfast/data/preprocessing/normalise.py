@@ -38,7 +38,7 @@ class Normalise:
         if pictures.dtype != torch.uint8 and not self.floats:
             return pictures
         mean, std = _columns(self.mean, pictures.device), _columns(self.std, pictures.device)
-        result = torch.empty(pictures.shape, device=pictures.device) if into is None else into
+        result = torch.empty(pictures.shape, dtype=torch.float32, device=pictures.device) if into is None else into
         # On a CPU one picture at a time stays in its cache: a third of the time of the whole batch at once.
         one_by_one = pictures.ndim == 4 and pictures.device.type == "cpu"
         for source, target in zip(pictures, result, strict=True) if one_by_one else ((pictures, result),):

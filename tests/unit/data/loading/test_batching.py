@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +27,8 @@ from holdfast.data.preprocessing.transforms import (
     eval_transform,
     train_transform,
 )
+from holdfast.distributed import World
+from holdfast.errors import DataError
 
 pytestmark = pytest.mark.row("D6")
 PREPROCESSING = Preprocessing(16, 18, (0.5, 0.4, 0.3), (0.25, 0.2, 0.3))
@@ -154,3 +158,88 @@ def test_code_of_the_users_own_runs_under_autograd() -> None:
     own = Own(np.random.default_rng(0).integers(0, 256, (4, 3, 20, 24), dtype=np.uint8), np.arange(4))
     next(iter(Loader(own, batch_size=4, transform=train_transform(PREPROCESSING, "crop+flip"))))
     assert kept and not any(tensor.is_inference() for tensor in kept)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(
+    "kinds", [(torch.float32, torch.float64), (torch.float64, torch.float32), (torch.uint8, torch.float32)]
+)
+def test_tensors_of_several_types_become_a_batch_that_holds_them_all(
+    num_workers: int, kinds: tuple[torch.dtype, torch.dtype]
+) -> None:
+    """A transform that gives now this type and now that loses nothing, in a worker as without."""
+
+    def transform(image: Tensor) -> Tensor:
+        return (image.double() / 3).to(kinds[int(image[0, 0, 0]) % 2])
+
+    loader = Loader(pictures(), batch_size=11, transform=transform, num_workers=num_workers)
+    try:
+        inputs = next(iter(loader)).inputs
+    finally:
+        loader.close()
+    each = [transform(pictures().read(index)) for index in range(11)]
+    assert len({image.dtype for image in each}) == 2
+    assert torch.equal(inputs, torch.stack([image.to(torch.promote_types(*kinds)) for image in each]))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_what_cannot_be_put_together_is_an_error_that_names_the_pictures(num_workers: int) -> None:
+    """Tensors that make no batch, and grey pictures where the mean has three channels, fail in a line that says so."""
+    for transform, words in (
+        (lambda image: image.float().to_sparse(), "Making a batch of #0, #1, #2 …: RuntimeError"),
+        (eval_transform(PREPROCESSING), r"Finishing #0, which has shape \[1, 16, 16\]"),
+    ):
+        loader = Loader(pictures(channels=1), batch_size=4, transform=transform, num_workers=num_workers)
+        try:
+            with pytest.raises(DataError, match=words):
+                next(iter(loader))
+        finally:
+            loader.close()
+
+
+def test_a_transform_that_writes_into_its_picture_leaves_the_collection_alone() -> None:
+    """Pictures in memory are the same in the next epoch, whatever a user's transform did to them."""
+    own = StagedTransform(
+        Whole(), _spoiling, Normalise((0.5,) * 3, (0.25,) * 3, floats=False), scaled=False, foreign=True
+    )
+    for transform in (own, _spoiling):
+        loader = Loader(pictures(), batch_size=11, transform=transform)
+        first, second = (next(iter(loader)).inputs for _ in range(2))
+        assert torch.equal(first, second)
+
+
+def _spoiling(image: Tensor) -> Tensor:
+    return image.add_(3)
+
+
+def test_writing_into_the_indices_of_a_batch_changes_no_order() -> None:
+    """A batch's indices are its own; those that the loader and its caller keep are others."""
+    members = np.arange(11)
+    loader = Loader(pictures(), members, batch_size=4)
+    next(iter(loader)).indices.add_(100)
+    assert (members == np.arange(11)).all() and loader.batch_indices(0, 0).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("num_workers", "method"), [(0, None), (1, "fork"), (1, "spawn")])
+def test_a_rank_without_a_share_gets_a_batch_of_no_pictures(num_workers: int, method: str | None) -> None:
+    """The last batch may be smaller than the world: its shape and types are those of any other."""
+    loader = Loader(
+        pictures(), np.arange(9), batch_size=4, transform=eval_transform(PREPROCESSING), num_workers=num_workers,
+        world=World(0, 2), multiprocessing_context=method,
+    )  # fmt: skip
+    try:
+        found = [(tuple(batch.inputs.shape), batch.targets.dtype, len(batch.indices)) for batch in loader]
+    finally:
+        loader.close()
+    assert found == [((num, 3, 16, 16), torch.int64, num) for num in (2, 2, 0)]
+
+
+def test_a_loader_without_workers_leaves_the_start_method_open() -> None:
+    """A program may still choose how its own processes start."""
+    code = """
+import multiprocessing, numpy
+from holdfast.data import ArrayPictures, Loader
+Loader(ArrayPictures(numpy.zeros((2, 1, 4, 4), numpy.uint8), numpy.arange(2)), batch_size=2)
+multiprocessing.set_start_method("spawn")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

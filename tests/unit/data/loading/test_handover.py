@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from holdfast.data.loading.handover import Handover, Left
 from holdfast.data.preprocessing.transforms import Preprocessing, train_transform
 
 SHARED = Path("/dev/shm")  # noqa: S108  # looked at, nothing is made there
+OPEN_FILES = Path("/proc/self/fd")
 TRANSFORM = train_transform(Preprocessing(16, 18, (0.5,) * 3, (0.25,) * 3), "crop+flip")
 
 # Its finish takes one channel, and its shape says three.
@@ -76,8 +78,8 @@ def test_an_epoch_that_is_given_up_leaves_nothing_in_the_next() -> None:
 def test_a_place_in_use_is_given_to_nobody() -> None:
     """A place is free when no batch is under way to it and nobody holds a tensor that lies in it, or a view of one."""
     handover = Handover(1, 2, 4, (1, 2, 2), torch.float32)
-    places = [handover.reserve() for _ in range(4)]
-    assert sorted(place for place in places if place is not None) == [0, 1, 2, 3]
+    places = [handover.reserve() for _ in range(5)]
+    assert sorted(place for place in places if place is not None) == [0, 1, 2, 3, 4]
     assert handover.reserve() is None
     batch = handover.take(Left(2, np.array([7, 8]), np.array([3, 4]), None))
     assert batch.shape == (2, 1, 2, 2) and batch.dtype == torch.float32
@@ -91,10 +93,10 @@ def test_a_place_in_use_is_given_to_nobody() -> None:
 def test_what_is_given_up_is_free_again() -> None:
     """Batches that nobody waits for any more hold no place."""
     handover = Handover(2, 2, 4, (1, 2, 2), torch.uint8)
-    taken = [handover.reserve() for _ in range(6)]
+    taken = [handover.reserve() for _ in range(7)]
     assert handover.reserve() is None
     handover.forget()
-    assert [handover.reserve() for _ in range(6)] == taken
+    assert [handover.reserve() for _ in range(7)] == taken
 
 
 def test_each_worker_gets_its_places_again() -> None:
@@ -117,7 +119,22 @@ def test_batches_lie_where_the_worker_wrote_them(device: torch.device | None) ->
         addresses = {batch.inputs.data_ptr() for _ in range(3) for batch in loader}
     finally:
         loader.close()
-    assert len(addresses) <= 4  # two under way, and two that are held
+    assert len(addresses) <= 4  # two under way, the one in use, and one that is asked for meanwhile
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="counts open files where the system lists them")
+def test_who_keeps_all_batches_keeps_no_files_open() -> None:
+    """Batches that are kept lie in memory of this process: a thousand of them do not run out of files."""
+    loader = Loader(pictures(200), batch_size=4, transform=TRANSFORM, num_workers=2)
+    try:
+        kept = [next(batches := iter(loader))]
+        before = len(list(OPEN_FILES.iterdir()))
+        kept += list(batches)
+        assert len(kept) == 50 and len(list(OPEN_FILES.iterdir())) <= before
+    finally:
+        loader.close()
+    expected = list(Loader(pictures(200), batch_size=4, transform=TRANSFORM))
+    assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(kept, expected, strict=True))
 
 
 def test_pictures_of_another_shape_are_sent_the_usual_way() -> None:
@@ -156,3 +173,61 @@ def test_the_memory_has_no_name_that_a_kill_could_leave_behind() -> None:
     Handover(2, 2, 4, (3, 16, 16), torch.uint8)
     made = {path for path in set(SHARED.iterdir()) - before if path.name.startswith("torch_")}
     assert not made
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_forked_process_keeps_the_batch_that_was_held_when_it_was_forked(num_workers: int) -> None:
+    """What a child process was given stays what it was, though its parent has let go of it and goes on."""
+    loader = Loader(pictures(67), batch_size=4, transform=TRANSFORM, shuffle=True, num_workers=num_workers)
+    context = multiprocessing.get_context("fork")
+    done, found = context.Event(), context.Queue()
+
+    def child() -> None:
+        done.wait(60)
+        found.put(batch.inputs.numpy().tobytes())
+
+    try:
+        batches = iter(loader)
+        batch = next(batches)
+        expected = batch.inputs.numpy().tobytes()
+        process = context.Process(target=child)
+        process.start()
+        batch = None
+        for _ in batches:
+            pass
+        done.set()
+        assert found.get(timeout=60) == expected
+        process.join(60)
+    finally:
+        loader.close()
+
+
+def test_the_places_that_a_child_may_look_at_are_given_to_nobody_until_there_are_new_ones() -> None:
+    """A fork takes away those that are held, no others; workers that start later get as many as ever."""
+    handover = Handover(1, 2, 4, (1, 2, 2), torch.float32)
+    held = handover.room(2)
+    process = multiprocessing.get_context("fork").Process(target=int)
+    process.start()
+    process.join()
+    del held
+    assert sorted(place for _ in range(4) if (place := handover.reserve()) is not None) == [0, 1, 3, 4]
+    handover.renew()
+    assert sorted(place for _ in range(4) if (place := handover.reserve()) is not None) == [0, 1, 2, 3]
+
+
+def test_workers_of_another_loader_take_no_place_away() -> None:
+    """Workers look at no batch that there is, so that a place which is held while they start is given again."""
+    handover = Handover(1, 2, 4, (1, 2, 2), torch.float32)
+    held = handover.room(2)
+    batches(1)
+    del held
+    assert sorted(place for _ in range(4) if (place := handover.reserve()) is not None) == [0, 1, 2, 3]
+
+
+def test_new_places_leave_what_lies_in_the_old_ones() -> None:
+    """What somebody holds of an old place is not what workers write from then on."""
+    handover = Handover(1, 2, 4, (1, 2, 2), torch.float32)
+    old = handover.room(0).fill_(1)
+    handover.renew()
+    handover.room(0).fill_(2)
+    assert (old == 1).all()

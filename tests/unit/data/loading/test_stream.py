@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import time
 from typing import Any
 
@@ -9,8 +11,10 @@ import pytest
 from torch import Tensor
 
 from holdfast.data import ArrayPictures, Loader, Weighted
+from holdfast.data.loading.delivery import Delivery
 from holdfast.data.preprocessing.transforms import Preprocessing, train_transform
 from holdfast.data.sample import Indices
+from holdfast.errors import DataError
 
 pytestmark = pytest.mark.row("D6")
 NUM, BATCH = 23, 4
@@ -185,3 +189,114 @@ def test_the_indices_of_a_batch_do_not_depend_on_how_far_workers_are() -> None:
     known: list[Indices] = [loader.batch_indices(1, number) for number in range(loader.steps_per_epoch)]
     epochs = seen(loader, 2)
     assert [indices for indices, _ in epochs[1]] == [row.tolist() for row in known]
+
+
+@pytest.mark.parametrize("epochs", [None, 4])
+def test_iterators_side_by_side_each_keep_their_place(epochs: int | None) -> None:
+    """Two iterators over one loader, or one inside the other, give what they give without workers."""
+    found = []
+    for num_workers in (0, 2):
+        loader = loader_of(Counted(), num_workers, epochs=epochs)
+        try:
+            pairs = [(plain(a), plain(b)) for a, b in zip(loader, loader, strict=False)]
+            after = [plain(batch) for batch in loader]
+            loader.seek(0)
+            nested = [[plain(a), *(plain(b) for b in loader)] for _, a in zip(range(2), loader, strict=False)]
+            found.append((pairs, after, nested, loader.epoch, loader.batches_delivered))
+        finally:
+            loader.close()
+    assert found[0] == found[1]
+
+
+def test_an_epoch_whose_workers_are_ended_goes_on_with_new_ones() -> None:
+    """Closed in mid-epoch, a loader starts workers again for what is left of it."""
+    loader = loader_of(Counted(), 2, epochs=2)
+    found = []
+    try:
+        for batch in loader:
+            found.append(plain(batch))
+            if len(found) == 2:
+                loader.close()
+    finally:
+        loader.close()
+    assert found == seen(loader_of(Counted(), 0), 1)[0]
+
+
+def test_after_a_worker_was_killed_the_loader_goes_on_where_it_was() -> None:
+    """The death of a worker is an error once; iterated again, the loader starts new ones and leaves no batch out."""
+    loader = loader_of(Counted(), 2, epochs=2)
+    found: list[Seen] = []
+    errors = 0
+    try:
+        for _ in range(4):
+            try:
+                for batch in loader:
+                    found.append(plain(batch))
+                    if len(found) == 1:
+                        victim = multiprocessing.active_children()[0]
+                        assert victim.pid is not None
+                        os.kill(victim.pid, signal.SIGKILL)
+                        victim.join(60)  # torch may say here already that it died
+            except (DataError, RuntimeError):
+                errors += 1
+            else:
+                break
+    finally:
+        loader.close()
+    assert errors and found == seen(loader_of(Counted(), 0), 1)[0]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_loader_works_in_a_forked_process_and_in_its_parent_at_once(begun: bool) -> None:
+    """Processes share no place with one another, and neither asks nor ends the other's workers."""
+    expected = seen(loader_of(Counted(), 0), 2)
+    loader = loader_of(Counted(), 2)
+    here = iter(loader)
+    first = [plain(next(here)) for _ in range(2 if begun else 0)]
+    context = multiprocessing.get_context("fork")
+    found, halfway, answer = context.Queue(), context.Event(), context.Event()
+
+    def child() -> None:
+        loader.seek(loader.steps_per_epoch)
+        there = iter(loader)
+        batches = [next(there) for _ in range(2)]
+        halfway.set()
+        answer.wait(60)
+        found.put([plain(batch) for batch in [*batches, *there]])
+        loader.close()
+
+    process = context.Process(target=child)
+    process.start()
+    try:
+        assert halfway.wait(60)
+        rest = [plain(batch) for batch in here]
+        answer.set()
+        assert found.get(timeout=60) == expected[1]
+        assert [*first, *rest] == expected[0]
+        process.join(60)
+        assert [plain(batch) for batch in loader] == expected[1]
+    finally:
+        process.kill()
+        loader.close()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_batch_that_could_not_be_delivered_comes_again(num_workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cursor counts what the caller got: where the device had no room, the same batch is next."""
+    loader = loader_of(Counted(), num_workers, epochs=2)
+    found = []
+    try:
+        batches = iter(loader)
+        found.append(plain(next(batches)))
+        with monkeypatch.context() as patch:
+            patch.setattr(Delivery, "__call__", _no_room)
+            with pytest.raises(MemoryError):
+                next(batches)
+        found += [plain(batch) for batch in loader]
+    finally:
+        loader.close()
+    assert found == seen(loader_of(Counted(), 0), 1)[0]
+
+
+def _no_room(_delivery: Delivery, _made: Any) -> Any:
+    raise MemoryError

@@ -107,3 +107,19 @@ def test_even_a_single_pixel_can_be_cropped() -> None:
     """A rectangle never becomes empty, however much smaller the picture was decoded."""
     plan = RandomResizedCrop(4, (0.25, 1.0), BILINEAR).plan(800, 800)
     assert plan.crop(picture(1, 1)).shape == (3, 4, 4)
+
+
+def test_a_crop_of_one_column_does_not_depend_on_how_the_picture_lies_in_memory() -> None:
+    """A thin grey picture that was turned on its side becomes what the same pixels do in the usual order."""
+    for height in range(1, 60):
+        usual = picture(height, 1, 1)
+        turned = torch.empty(1, 1, height, dtype=torch.uint8).transpose(1, 2).copy_(usual)
+        for seed in range(10):
+            found = []
+            for pixels in (usual, turned):
+                seed_generators(seed)
+                found.append(RandomResizedCrop(8, (0.1, 1.0), BILINEAR).plan(height, 1).crop(pixels))
+                torch.full(
+                    (97 * seed + height,), seed, dtype=torch.uint8
+                )  # freed memory holds something else each time
+            assert torch.equal(*found)

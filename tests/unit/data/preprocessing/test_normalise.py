@@ -39,3 +39,15 @@ def test_it_fills_the_memory_it_is_given() -> None:
     made = Normalise(MEAN, STD)(PIXELS, given)
     assert made.data_ptr() == given.data_ptr()
     assert torch.equal(given, Normalise(MEAN, STD)(PIXELS))
+
+
+def test_floats_are_of_32_bits_whatever_torch_makes_by_default() -> None:
+    """A program that computes in doubles gets the same batches."""
+    picture, normalise = torch.arange(12, dtype=torch.uint8).view(1, 3, 4), Normalise((0.5,), (0.25,))
+    expected = normalise(picture)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = normalise(picture)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == torch.float32 and torch.equal(found, expected)
