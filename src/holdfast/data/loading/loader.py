@@ -90,7 +90,7 @@ class Loader:
         persistent_workers: bool = True,
         epochs: int | None = None,
     ) -> None:
-        _refuse_arguments(batch_size, num_workers, prefetch_factor, timeout, multiprocessing_context)
+        _refuse_arguments(batch_size, num_workers, prefetch_factor, timeout, multiprocessing_context, epochs)
         self.pictures = pictures
         self.indices = np.arange(len(pictures), dtype=np.int64) if indices is None else np.asarray(indices, np.int64)
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
@@ -203,7 +203,12 @@ class Loader:
 
 
 def _refuse_arguments(
-    batch_size: int, num_workers: int, prefetch_factor: int | None, timeout: float, start_method: str | None
+    batch_size: int,
+    num_workers: int,
+    prefetch_factor: int | None,
+    timeout: float,
+    start_method: str | None,
+    epochs: int | None,
 ) -> None:
     """Raises ConfigError naming every argument that is outside its range."""
     methods = get_all_start_methods()
@@ -211,6 +216,7 @@ def _refuse_arguments(
         ("batch_size", batch_size, batch_size >= 1, "1 or more"),
         ("num_workers", num_workers, num_workers >= 0, "0 or more"),
         ("prefetch_factor", prefetch_factor, prefetch_factor is None or prefetch_factor >= 1, "1 or more"),
+        ("epochs", epochs, epochs is None or epochs >= 1, "1 or more"),
         ("timeout", timeout, timeout >= 0, "seconds, or 0 to wait for ever"),
         (
             "multiprocessing_context",

@@ -22,6 +22,7 @@ import torch
 
 from holdfast.errors import ConfigError
 
+_LOOK_AGAIN = 5.0  # seconds
 _SOCKET_NAME_BYTES = 107  # on Linux; 103 on macOS, whose temporary folders are short
 
 
@@ -78,12 +79,15 @@ def begin_work(worker: int) -> None:
 
 
 def ignore_signals(_worker: int) -> None:
-    """Makes a worker deaf to SIGINT and SIGUSR1, and to a SIGTERM that is not from the main process."""
+    """Makes a worker deaf to SIGINT and SIGUSR1, and to a SIGTERM that is not from the main process.
+
+    It ends when the main process is gone.
+    """
     # Ctrl-C and SLURM signal the whole process group; the main process decides when workers stop.
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGUSR1})
-    if not hasattr(signal, "sigwaitinfo"):  # macOS cannot ask who sent a signal
+    if not hasattr(signal, "sigtimedwait"):  # macOS cannot ask who sent a signal
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return
@@ -92,10 +96,13 @@ def ignore_signals(_worker: int) -> None:
 
 
 def _end_when_main_says_so() -> None:
-    # torch and multiprocessing end a worker that is stuck by SIGTERM, and would wait for it for ever otherwise.
+    # torch and multiprocessing end a worker that is stuck by SIGTERM, and would wait for it for ever otherwise. torch's
+    # own look at whether the main process lives misses one that was killed before the worker had begun to look.
     main = multiprocessing.parent_process()
-    while main is not None and signal.sigwaitinfo({signal.SIGTERM}).si_pid != main.pid:
-        pass
+    while main is not None:
+        told = signal.sigtimedwait({signal.SIGTERM}, _LOOK_AGAIN)
+        if told.si_pid == main.pid if told is not None else not main.is_alive():
+            break
     os._exit(0)  # as torch's own handler does; another code would be reported as a crash
 
 

@@ -132,6 +132,7 @@ class TestBatches:
             (5, {"batch_size": 2, "timeout": -1}, "timeout is -1; expected seconds, or 0 to wait for ever"),
             (5, {"batch_size": 2, "timeout": float("nan"), "num_workers": 1}, "timeout is nan"),
             (5, {"batch_size": 2, "num_workers": -1}, "num_workers is -1; expected 0 or more"),
+            (5, {"batch_size": 2, "epochs": 0}, "epochs is 0; expected 1 or more"),
             (5, {"batch_size": 2, "num_workers": 1, "prefetch_factor": 0}, "prefetch_factor is 0"),
             (5, {"batch_size": 2, "multiprocessing_context": "thread"}, "'thread'; expected one of fork"),
             (5, {"batch_size": 0, "num_workers": 1, "timeout": -1}, "(?s)batch_size is 0.*timeout is -1"),
