@@ -104,6 +104,11 @@ def set_of_folder(name: str) -> SetName | None:
     return _SET_FOLDERS.get("".join(c for c in name.lower() if c not in " -_"))
 
 
+# What may hold or name the pictures of a folder that has none.
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
+_TABLES = (".csv", ".tsv")
+
+
 @dataclass(frozen=True)
 class _Inside:
     """What lies directly in the root or a set's folder: folders by name, and pictures, of which the first are named.
@@ -176,8 +181,18 @@ def _class_names(folder: Path, inside: _Inside) -> list[str]:
     if not inside.folders:
         loose = inside.num_loose
         found = f"{count(loose, 'picture')} directly in it and no class folders" if loose else "no class folders in it"
-        raise DataError(f"Reading {folder}: {found}. Expected one folder a class, such as {folder}/cats/1.jpg.")
+        expected = f"Expected one folder a class, such as {folder}/cats/1.jpg."
+        raise DataError(f"Reading {folder}: {found}. {expected}{_elsewhere(folder)}")
     return natural_sorted(inside.folders)
+
+
+def _elsewhere(folder: Path) -> str:
+    """Says where the pictures of a folder without class folders may be: in an archive, or named by a table."""
+    names = natural_sorted(name for name in os.listdir(folder) if is_text(name))
+    archive = next((name for name in names if name.lower().endswith(_ARCHIVES)), None)
+    table = next((name for name in names if name.lower().endswith(_TABLES)), None)
+    unpack = f" {shown(archive)} is an archive: unpack it first." if archive else ""
+    return unpack + (f" {shown(table)} may be a table of pictures: give {shown(str(folder / table))}." if table else "")
 
 
 def _scan_all(root: Path, class_folders: dict[str, list[str]]) -> dict[str, dict[str, ClassFolder]]:

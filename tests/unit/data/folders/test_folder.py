@@ -228,6 +228,15 @@ class TestNotPictures:
             f"{tmp_path}/cats/1.jpg."
         )
 
+    def test_where_the_pictures_may_be_is_said(self, tmp_path: Path) -> None:
+        """An archive is to be unpacked, and a table is to be given itself; other files say nothing."""
+        for name in ("notes.txt", "cats 2.tar.gz", "cats 10.zip", "labels.CSV"):
+            (tmp_path / name).write_bytes(b"")
+        assert problem(tmp_path).endswith(
+            f"such as {tmp_path}/cats/1.jpg. cats 2.tar.gz is an archive: unpack it first. "
+            f"labels.CSV may be a table of pictures: give {tmp_path}/labels.CSV."
+        )
+
     def test_reading_fails_when_the_folder_is_empty_or_no_folder(self, tmp_path: Path) -> None:
         """Both are told apart."""
         (tmp_path / "empty").mkdir()
