@@ -10,7 +10,7 @@ from pathlib import Path
 
 from holdfast.data.check.finding import Finding, Item, Severity, shown
 from holdfast.data.files import is_image_name, is_unread_kind, natural_key
-from holdfast.data.folders.folder import is_dead, set_of_folder
+from holdfast.data.folders.folder import elsewhere, is_dead, set_of_folder
 from holdfast.data.folders.scan import is_clutter_folder, is_text, paths_of, scan_class
 from holdfast.data.sample import SET_NAMES
 from holdfast.words import count
@@ -110,7 +110,7 @@ def _judge_sets(
     elif not found.classes:
         what = f"{count(len(loose), 'picture')} directly in it and no" if loose else "no class folders and no"
         where = f"{shown(str(root))}: {what} {'class folders' if loose else 'pictures in it'}"
-        found.note("error", "no-classes", where, "Make one folder a class: cats/1.jpg.")
+        found.note("error", "no-classes", where, f"Make one folder a class: cats/1.jpg.{elsewhere(root)}")
     elif loose:
         title = f"{count(len(loose), 'picture')} in no class folder"
         found.note("warning", "loose-pictures", title, "Move into a class folder.", loose)

@@ -182,13 +182,13 @@ def _class_names(folder: Path, inside: _Inside) -> list[str]:
         loose = inside.num_loose
         found = f"{count(loose, 'picture')} directly in it and no class folders" if loose else "no class folders in it"
         expected = f"Expected one folder a class, such as {folder}/cats/1.jpg."
-        raise DataError(f"Reading {folder}: {found}. {expected}{_elsewhere(folder)}")
+        raise DataError(f"Reading {folder}: {found}. {expected}{elsewhere(folder)}")
     return natural_sorted(inside.folders)
 
 
-def _elsewhere(folder: Path) -> str:
+def elsewhere(folder: Path) -> str:
     """Says where the pictures of a folder without class folders may be: in an archive, or named by a table."""
-    names = natural_sorted(name for name in os.listdir(folder) if is_text(name))
+    names = natural_sorted(name for name in (path.name for path in folder.iterdir()) if is_text(name))
     archive = next((name for name in names if name.lower().endswith(_ARCHIVES)), None)
     table = next((name for name in names if name.lower().endswith(_TABLES)), None)
     unpack = f" {shown(archive)} is an archive: unpack it first." if archive else ""
