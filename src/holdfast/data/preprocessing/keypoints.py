@@ -22,6 +22,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F  # as everybody calls it
 
+from holdfast.data.preprocessing.augment import ColorJitter
 from holdfast.data.preprocessing.transforms import Preprocessing, import_callable
 from holdfast.errors import ConfigError
 
@@ -85,7 +86,7 @@ def joint_train_transform(
     if "flip" in words:
         steps.append(_FlipWithPairs(flip_pairs))
     if "color" in words:
-        steps.append(v2.ColorJitter(0.3, 0.3, 0.3))
+        steps.append(_ColorJitter())
     return _joint(steps, preprocessing)
 
 
@@ -187,6 +188,25 @@ class _FlipWithPairs(v2.Transform):  # type: ignore[misc]  # torchvision carries
         order = torch.from_numpy(flip_order(self.pairs, len(inpt)))
         mirrored = inpt.as_subclass(Tensor)[order] * torch.tensor([-1.0, 1.0])  # from the edge: no pixel is lost
         return tv_tensors.wrap(mirrored + torch.tensor([float(inpt.canvas_size[1]), 0.0]), like=inpt)
+
+
+class _ColorJitter(v2.Transform):  # type: ignore[misc]  # torchvision carries no types
+    """The picture's colours, changed as in every other training; points have none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jitter = ColorJitter(0.3)
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:  # noqa: ARG002  # torchvision's own signature
+        """Draws the numbers once."""
+        return {"numbers": self.jitter.draw()}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Changes a picture."""
+        if not isinstance(inpt, tv_tensors.Image):
+            return inpt
+        changed = self.jitter.apply(inpt.as_subclass(Tensor)[None], [params["numbers"]])[0]
+        return tv_tensors.wrap(changed, like=inpt)
 
 
 def flip_order(pairs: Sequence[tuple[int, int]], num_points: int) -> npt.NDArray[np.int64]:

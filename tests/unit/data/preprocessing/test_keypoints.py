@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from holdfast.data.preprocessing.keypoints import (
     flip_order,
@@ -221,3 +222,19 @@ def test_the_steps_one_after_another_are_the_transform(augmentation: str) -> Non
         for finish in finishing:
             picture = finish(picture)
         assert torch.equal(picture, whole[0]) and torch.equal(points.as_subclass(Tensor), whole[1])
+
+
+@pytest.mark.row("D3")
+def test_colours_change_as_torchvision_changes_them() -> None:
+    """The picture has the pixels of torchvision's own jitter under the same seed, and the points stay where they are."""
+    picture = torch.randint(0, 256, (3, 90, 120), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    colours = Preprocessing(64, 72, (0.0,) * 3, (1.0,) * 3)
+    points = _points([(30.0, 40.0)], (90, 120))
+    plain, placed = joint_eval_transform(colours)(picture, points)
+    for seed in range(5):
+        seed_generators(seed)
+        found, moved = joint_train_transform(colours, "color")(picture, points)
+        seed_generators(seed)
+        square = (plain * 255).round().to(torch.uint8)
+        expected = v2.ColorJitter(0.3, 0.3, 0.3)(square).float() / 255
+        assert torch.allclose(found, expected, rtol=0, atol=1e-6) and torch.equal(moved, placed)
