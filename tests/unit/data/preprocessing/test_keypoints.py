@@ -226,7 +226,7 @@ def test_the_steps_one_after_another_are_the_transform(augmentation: str) -> Non
 
 @pytest.mark.row("D3")
 def test_colours_change_as_torchvision_changes_them() -> None:
-    """The picture has the pixels of torchvision's own jitter under the same seed, and the points stay where they are."""
+    """The picture has the pixels of torchvision's own jitter under the same seed, and points stay where they are."""
     picture = torch.randint(0, 256, (3, 90, 120), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     colours = Preprocessing(64, 72, (0.0,) * 3, (1.0,) * 3)
     points = _points([(30.0, 40.0)], (90, 120))
