@@ -102,7 +102,7 @@ def memory_store(num_pictures: int, limit: int) -> PictureStore:
     else:  # macOS: a file that has lost its name at once; the page cache is its memory
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    segment = Segment.create(descriptor, num_pictures, limit, in_memory=True)
+    segment = Segment.create(descriptor, num_pictures, limit, in_memory=hasattr(os, "memfd_create"))
     return PictureStore([segment], segment)
 
 

@@ -12,7 +12,7 @@ import torch
 from torchvision import tv_tensors
 
 from holdfast.data.preprocessing.augment import Numbers
-from holdfast.data.preprocessing.encoded import decoded, open_picture
+from holdfast.data.preprocessing.encoded import can_open, decoded, open_picture
 from holdfast.data.preprocessing.transforms import StagedTransform
 from holdfast.data.sample import Pictures
 from holdfast.data.targets import Target, targets_of
@@ -51,7 +51,7 @@ class ReadSample:
         self.targets = targets_of(pictures)
         # A user's code may write into what it gets, and a collection in memory gives views of itself.
         foreign = transform.foreign if isinstance(transform, StagedTransform) else transform is not None
-        self._copies = foreign and not callable(getattr(pictures, "open", None))
+        self._copies = foreign and not can_open(type(pictures))
 
     def __call__(self, epoch: int, index: int) -> Sample | Failure:
         """Returns the sample, or what kept it from being made."""

@@ -90,12 +90,15 @@ class RandomResizedCrop:
         top, left, tall, wide = self._draw(height, width)
 
         def crop(picture: Tensor) -> Tensor:
-            # Of a picture that was decoded smaller, the nearest rectangle of whole pixels.
-            down, across = picture.shape[1] / height, picture.shape[2] / width
-            first, last = round(top * down), round((top + tall) * down)
-            left_most, right_most = round(left * across), round((left + wide) * across)
-            box = first, left_most, max(last, first + 1), max(right_most, left_most + 1)
-            return _to_square(picture, box, self._size, self._interpolation)
+            # Of a picture that was decoded smaller, the nearest rectangle of whole pixels that it has.
+            rows, columns = picture.shape[1:]
+            first, left_most = (
+                min(round(top * rows / height), rows - 1),
+                min(round(left * columns / width), columns - 1),
+            )
+            last = max(round((top + tall) * rows / height), first + 1)
+            right_most = max(round((left + wide) * columns / width), left_most + 1)
+            return _to_square(picture, (first, left_most, last, right_most), self._size, self._interpolation)
 
         return Plan(max(min(tall, wide) / self._size, 1.0), crop)
 

@@ -36,13 +36,14 @@ class EncodedPictures(Protocol):
 def open_picture(pictures: Pictures, index: int) -> Encoded:
     """Returns picture `index` of any collection; those that cannot do otherwise decode it now. Raises DataError."""
     # Asked of the class, once: looking at an object through a protocol takes longer than opening one that is kept.
-    if _can_open(type(pictures)):
+    if can_open(type(pictures)):
         return cast(EncodedPictures, pictures).open(index)
     return decoded(pictures.read(index))
 
 
 @cache
-def _can_open(kind: type) -> bool:
+def can_open(kind: type) -> bool:
+    """Whether collections of this class are `EncodedPictures`."""
     return callable(getattr(kind, "open", None))
 
 
