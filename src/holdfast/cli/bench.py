@@ -50,9 +50,9 @@ def bench_data_command(
 
     Some pictures, picked at random from the training set, go through what `train` would do to them, each step timed by
     itself in one process: reading (from the disk, where the system can be asked to forget the file first), decoding,
-    resizing, each augmentation, the way to the main process, normalising. Figures are processor time; the disk, the
-    hand-over and an accelerator go by the clock. Then the loader runs with --workers, with one more and one fewer. What
-    is left open is chosen as `train` chooses it.
+    resizing, each augmentation, normalising, the way to the main process; on an accelerator the last steps are done
+    there. Figures are processor time; the disk, the hand-over and an accelerator go by the clock. Then the loader runs
+    with --workers, with one more and one fewer. What is left open is chosen as `train` chooses it.
 
     A CSV may also say points, several labels or numbers of each picture: they are read as `train --task` reads them.
     Points go through every step with their picture.
