@@ -27,26 +27,26 @@ class Counted:
 
     def __init__(self) -> None:
         pixels = np.random.default_rng(0).integers(0, 256, (NUM, 1, 9, 11), dtype=np.uint8)
-        self._pictures = ArrayPictures(pixels, np.arange(NUM) % 3)
+        self.plain = ArrayPictures(pixels, np.arange(NUM) % 3)
         self.reads: Any = multiprocessing.Value("i", 0)
-        self.classes, self.labels = self._pictures.classes, self._pictures.labels
+        self.classes, self.labels = self.plain.classes, self.plain.labels
 
     def __len__(self) -> int:
         return NUM
 
     def name(self, index: int) -> str:
         """As the collection names it."""
-        return self._pictures.name(index)
+        return self.plain.name(index)
 
     def read(self, index: int) -> Tensor:
         """Reads and counts."""
         with self.reads.get_lock():
             self.reads.value += 1
-        return self._pictures.read(index)
+        return self.plain.read(index)
 
     def fingerprint(self) -> str:
         """The collection's."""
-        return self._pictures.fingerprint()
+        return self.plain.fingerprint()
 
 
 def loader_of(pictures: Any, num_workers: int, **options: Any) -> Loader:
@@ -224,7 +224,7 @@ def test_an_epoch_whose_workers_are_ended_goes_on_with_new_ones() -> None:
 
 def test_after_a_worker_was_killed_the_loader_goes_on_where_it_was() -> None:
     """The death of a worker is an error once; iterated again, the loader starts new ones and leaves no batch out."""
-    loader = loader_of(Counted(), 2, epochs=2)
+    loader = loader_of(Counted().plain, 2, epochs=2)  # a count's lock would die with the worker that holds it
     found: list[Seen] = []
     errors = 0
     try:
